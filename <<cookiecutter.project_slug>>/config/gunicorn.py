@@ -1,0 +1,21 @@
+"""gunicorn's settings; its sockets come from the supervisor file.
+
+Reference: https://docs.gunicorn.org/en/stable/settings.html
+"""
+
+import os
+
+# Threads, so that one slow client or query does not occupy a whole process.
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+threads = 8
+
+# Seconds after which a silent worker is replaced, and that requests get to finish at a stop.
+timeout = 30
+graceful_timeout = 30
+
+# Two generations would fight for the one default path of the control socket.
+control_socket_disable = True
+
+# A disk write that blocks would look like a hung worker.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108

@@ -1,0 +1,1 @@
+"""Reliable Celery for Django: copied whole, replaced whole on update, never edited by the team."""

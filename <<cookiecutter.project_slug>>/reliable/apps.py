@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+
+
+class ReliableConfig(AppConfig):
+    """Queues that are checked before a process starts, and the supervisor file made from them."""
+
+    name = "reliable"
+
+    def ready(self) -> None:
+        from reliable import startup
+
+        startup.connect()

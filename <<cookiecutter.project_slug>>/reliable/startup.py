@@ -1,0 +1,74 @@
+"""What no process may start with: a task that is routed to a queue which nobody declared.
+
+Such a task would be accepted by the broker, or refused when it is sent, and nobody would run it.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from celery import Celery, current_app
+from celery.signals import beat_init, worker_init
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.utils.module_loading import autodiscover_modules
+
+from reliable.queues import Queue
+
+
+def connect() -> None:
+    """Check when Django does, and when a worker or beat starts.
+
+    Celery's Django fixup runs the system checks at a worker's start and ignores what they find.
+    """
+    checks.register(check_routes, "reliable")
+    worker_init.connect(refuse_undeclared_routes, dispatch_uid="reliable.startup")
+    beat_init.connect(refuse_undeclared_routes, dispatch_uid="reliable.startup")
+
+
+def undeclared_routes(app: Celery, queues: Mapping[str, Queue]) -> dict[str, str]:
+    """The tasks that would go to a queue that is not declared: task name to queue name."""
+    # Not `app.loader.import_default_modules()`: Celery's Django fixup answers it with the checks.
+    autodiscover_modules("tasks")
+    for module in (*app.conf.imports, *app.conf.include):
+        import_module(module)
+    routed = {name: _queue_name(app, task) for name, task in sorted(app.tasks.items())}
+    return {name: queue for name, queue in routed.items() if queue not in queues}
+
+
+def check_routes(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """System check `reliable.E001`."""
+    return [
+        checks.Error(
+            _sentence(task, queue),
+            hint="Declare the queue in config/queues.yml, or correct its name at the task.",
+            obj=task,
+            id="reliable.E001",
+        )
+        for task, queue in undeclared_routes(current_app, settings.QUEUES).items()
+    ]
+
+
+def refuse_undeclared_routes(**kwargs: Any) -> None:
+    """End the process if a task is routed to a queue that is not declared."""
+    # SystemExit, since Celery logs what else a signal's receiver raises and goes on.
+    for task, queue in undeclared_routes(current_app, settings.QUEUES).items():
+        raise SystemExit(f"error: {_sentence(task, queue)}")
+
+
+def _sentence(task: str, queue: str) -> str:
+    declared = ", ".join(settings.QUEUES)
+    return (
+        f"The task {task} is routed to the queue {queue!r}, which is not declared"
+        f" (declared: {declared}): nobody would run it."
+    )
+
+
+def _queue_name(app: Celery, task: Any) -> str:
+    if own := getattr(task, "queue", None):
+        return str(own)
+    route = app.amqp.router.lookup_route(task.name, task_type=task) or {}
+    return str(route.get("queue", app.conf.task_default_queue))

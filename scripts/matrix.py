@@ -1,0 +1,104 @@
+"""`make matrix`: a generated project's tests on each Python found here, and on the next Django.
+
+`make system` runs the ones that meet servers on the system's own PostgreSQL and Redis instead,
+which are older than the ones in the wheels.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "matrix"
+
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+NEXT_DJANGO = "django>=6.1,<6.2"
+ON_SYSTEM_SERVERS = (
+    "--servers=system shop reliable/tests/test_harness.py reliable/tests/test_workers.py"
+)
+
+
+def main() -> int:
+    """Return the exit status: 1 if any run failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--system-servers", action="store_true")
+    arguments = parser.parse_args()
+    shutil.rmtree(BUILD, ignore_errors=True)
+    if arguments.system_servers:
+        results = {"system servers": on_system_servers()}
+    else:
+        results = {f"Python {version}": on_python(python) for version, python in pythons().items()}
+        results["Django 6.1"] = on_next_django()
+    for name, passed in results.items():
+        print(f"{name}: {'passed' if passed else 'FAILED'}")
+    return 0 if all(results.values()) else 1
+
+
+def pythons() -> dict[str, str]:
+    """Version to interpreter, from the PATH and from pyenv."""
+    found = {}
+    for version in VERSIONS:
+        candidates = [
+            shutil.which(f"python{version}"),
+            *map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))),
+        ]
+        for candidate in filter(None, candidates):
+            # A pyenv shim stands on the PATH for versions that it does not run.
+            answer = subprocess.run(
+                [candidate, "--version"], check=False, capture_output=True, text=True
+            )
+            if re.match(rf"Python {re.escape(version)}\.", answer.stdout):
+                found[version] = candidate
+                break
+        else:
+            print(f"Python {version}: not found here")
+    return found
+
+
+def on_python(python: str) -> bool:
+    """Whether the team's tests pass on an interpreter."""
+    project = generate(Path(python).parent.parent.name + "-" + Path(python).name)
+    return make(project, "test", f"PYTHON={python}")
+
+
+def on_next_django() -> bool:
+    """Whether they pass on the Django that comes after the one that the project pins."""
+    newest = list(pythons().values())[-1]
+    project = generate("next-django")
+    python = project / ".venv" / "bin" / "python"
+    return (
+        make(project, "install", f"PYTHON={newest}")
+        and run(project, "uv", "pip", "install", "--quiet", "--python", str(python), NEXT_DJANGO)
+        and run(project, str(python), "-m", "pytest")
+    )
+
+
+def on_system_servers() -> bool:
+    """Whether they pass on the PostgreSQL and Redis of the system."""
+    project = generate("system-servers")
+    return make(project, "test-all", f"T={ON_SYSTEM_SERVERS}", f"PYTHON={sys.executable}")
+
+
+def generate(name: str) -> Path:
+    output = BUILD / name
+    output.mkdir(parents=True)
+    project = cookiecutter(str(ROOT), no_input=True, output_dir=str(output), default_config=True)
+    return Path(project)
+
+
+def make(project: Path, *arguments: str) -> bool:
+    return run(project, "make", "--no-print-directory", *arguments)
+
+
+def run(project: Path, *command: str) -> bool:
+    print(f"{project.parent.name}: {' '.join(command)}", flush=True)
+    return subprocess.run(command, cwd=project, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
