@@ -5,6 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
+# Scripts and tests call uv, cookiecutter and cruft by name. Exported here, so that each recipe is one
+# command without a shell: a TERM to make then reaches it.
+export PATH := $(abspath $(BIN)):$(PATH)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check matrix system install clean
 
@@ -12,10 +16,10 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install  ## generate a project, start it, and watch orders go through its queues
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/demo.py $(if $(PORT),--port $(PORT))
+	@$(BIN)/python scripts/demo.py $(if $(PORT),--port $(PORT))
 
 test: install  ## run all tests of the template; T=path or T="-k name" narrows them
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(T)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(T)
 
 check: install  ## lint and type-check hooks, scripts and tests
 	@$(BIN)/ruff format --check --quiet .
@@ -23,10 +27,10 @@ check: install  ## lint and type-check hooks, scripts and tests
 	@$(BIN)/mypy
 
 matrix: install  ## test a generated project on each Python here, and on the next Django
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/matrix.py
+	@$(BIN)/python scripts/matrix.py
 
 system: install  ## test a generated project on the system's own PostgreSQL and Redis
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/matrix.py --system-servers
+	@$(BIN)/python scripts/matrix.py --system-servers
 
 clean:  ## delete what these commands made
 	rm -rf build .venv .*_cache
