@@ -74,7 +74,8 @@ def on_next_django() -> bool:
     return (
         make(project, "install", f"PYTHON={newest}")
         and run(project, "uv", "pip", "install", "--quiet", "--python", str(python), NEXT_DJANGO)
-        and run(project, str(python), "-m", "pytest")
+        # Its MAILERS replace EMAIL_HOST and the like, which are all that 5.2 knows.
+        and run(project, str(python), "-m", "pytest", "-W", "ignore:The EMAIL_")
     )
 
 

@@ -29,10 +29,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 PRODUCTION = {
     "SECRET_KEY": secrets.token_urlsafe(60),
     "ALLOWED_HOSTS": "example.com",
-    "DATABASE_URL": "postgresql://app:password@127.0.0.1:1/app",
-    "BROKER_URL": "redis://:password@127.0.0.1:1/0",
-    "CACHE_URL": "redis://:password@127.0.0.1:2/0",
-    "EMAIL_URL": "submission://app:password@127.0.0.1:3",
+    "DATABASE_URL": "postgresql://app:hunter2@127.0.0.1:1/app",
+    "BROKER_URL": "redis://:hunter2@127.0.0.1:1/0",
+    "CACHE_URL": "redis://:hunter2@127.0.0.1:2/0",
+    "EMAIL_URL": "submission://app:hunter2@127.0.0.1:3",
 }
 
 CELERY_SETTINGS = sorted(name for name in dir(settings) if name.startswith("CELERY_"))
@@ -66,7 +66,7 @@ def refusal(**environment: str) -> str:
     assert done.returncode == 1, done.stdout
     [sentence] = done.stderr.splitlines()
     assert sentence.startswith("error: ")
-    assert "password" not in sentence.replace("user:password@mail.example.com", "")
+    assert "hunter2" not in sentence
     return sentence
 
 
@@ -165,40 +165,20 @@ def test_production_refuses_to_start_without(name: str) -> None:
         ("EMAIL_URL", "carrier-pigeon://example.com"),
         ("SECURE_HSTS_SECONDS", "one hour"),
         ("VISIBILITY_TIMEOUT", "1h"),
+        ("BROKER_URL", ""),
+        ("CACHE_URL", "redis://127.0.0.1:port"),
+        ("SECRET_KEY", ""),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("LOG_LEVEL", "loud"),
     ],
 )
 def test_production_refuses_a_value_that_it_cannot_read(name: str, value: str) -> None:
     assert name in refusal(**PRODUCTION | {name: value})
 
 
-@pytest.mark.parametrize(
-    ("broker", "cache"),
-    [
-        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/1"),
-        ("redis://localhost/0", "redis://127.0.0.1:6379/1"),
-        ("redis://[::1]:6379", "redis://localhost?db=3"),
-        ("redis://:password@redis.example.com/0", "rediss://app:password@REDIS.example.com:6379/1"),
-        ("redis+socket:///run/redis.sock?virtual_host=0", "unix:///run/redis.sock?db=1"),
-        ("redis+socket:///run/my%20redis.sock", "unix:///run/my redis.sock"),
-    ],
-)
-def test_production_refuses_a_cache_that_could_evict_the_queues(broker: str, cache: str) -> None:
-    sentence = refusal(**PRODUCTION | {"BROKER_URL": broker, "CACHE_URL": cache})
-    assert "BROKER_URL and CACHE_URL name one Redis instance" in sentence
-
-
-@pytest.mark.parametrize(
-    ("broker", "cache"),
-    [
-        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6380/0"),
-        ("redis://a.example.com/0", "redis://b.example.com/0"),
-        ("redis+socket:///run/broker.sock", "unix:///run/cache.sock"),
-        ("redis+socket:///run/broker.sock", "redis://localhost/0"),
-    ],
-)
-def test_production_starts_with_two_instances(broker: str, cache: str) -> None:
-    done = python("manage.py", "check", **PRODUCTION | {"BROKER_URL": broker, "CACHE_URL": cache})
-    assert (done.returncode, done.stderr) == (0, "")
+def test_production_refuses_a_cache_that_could_evict_the_queues() -> None:
+    one = {"BROKER_URL": "redis://127.0.0.1:6379/0", "CACHE_URL": "redis://localhost:6379/1"}
+    assert "BROKER_URL and CACHE_URL name one Redis instance" in refusal(**PRODUCTION | one)
 
 
 # --- The database: who asks, and for how long ----------------------------------------------------
@@ -215,10 +195,7 @@ def database(**environment: str) -> tuple[dict[str, Any], dict[str, str]]:
     ("process", "milliseconds"),
     [
         ("web", 30_000),
-        *(
-            (f"worker-{name}", queue["time_limit"] * 1000)
-            for name, queue in settings.QUEUES.items()
-        ),
+        ("worker-default", settings.QUEUES["default"]["time_limit"] * 1000),
         ("beat", 0),
         ("manage", 0),
     ],
