@@ -10,10 +10,10 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check matrix system install clean
+.PHONY: help demo test check matrix system benchmark install clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install  ## generate a project, start it, and watch orders go through its queues
 	@$(BIN)/python scripts/demo.py $(if $(PORT),--port $(PORT))
@@ -31,6 +31,9 @@ matrix: install  ## test a generated project on each Python here, and on the nex
 
 system: install  ## test a generated project on the system's own PostgreSQL and Redis
 	@$(BIN)/python scripts/matrix.py --system-servers
+
+benchmark: install  ## measure the waits of a developer's day: start, reload, memory, tests
+	@$(BIN)/python benchmarks/development.py
 
 clean:  ## delete what these commands made
 	rm -rf build .venv .*_cache

@@ -12,6 +12,7 @@ from celery.signals import beat_init, worker_init
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 
 from reliable.queues import Queue
@@ -23,8 +24,8 @@ def connect() -> None:
     Celery's Django fixup runs the system checks at a worker's start and ignores what they find.
     """
     checks.register(check_routes, "reliable")
-    worker_init.connect(refuse_undeclared_routes, dispatch_uid="reliable.startup")
-    beat_init.connect(refuse_undeclared_routes, dispatch_uid="reliable.startup")
+    worker_init.connect(_end_process, dispatch_uid="reliable.startup")
+    beat_init.connect(_end_process, dispatch_uid="reliable.startup")
 
 
 def undeclared_routes(app: Celery, queues: Mapping[str, Queue]) -> dict[str, str]:
@@ -52,11 +53,18 @@ def check_routes(
     ]
 
 
-def refuse_undeclared_routes(**kwargs: Any) -> None:
-    """End the process if a task is routed to a queue that is not declared."""
-    # SystemExit, since Celery logs what else a signal's receiver raises and goes on.
+def refuse_undeclared_routes() -> None:
+    """Raise ImproperlyConfigured if a task is routed to a queue that is not declared."""
     for task, queue in undeclared_routes(current_app, settings.QUEUES).items():
-        raise SystemExit(f"error: {_sentence(task, queue)}")
+        raise ImproperlyConfigured(_sentence(task, queue))
+
+
+def _end_process(**kwargs: Any) -> None:
+    try:
+        refuse_undeclared_routes()
+    except ImproperlyConfigured as error:
+        # Celery logs any other exception of a signal's receiver, and goes on.
+        raise SystemExit(f"error: {error}") from error
 
 
 def _sentence(task: str, queue: str) -> str:

@@ -1,10 +1,13 @@
 """Where the development services keep their data, sockets and logs: all below the project."""
 
 import hashlib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from django.core.exceptions import ImproperlyConfigured
 
 # A unix socket's path may have 104 bytes on macOS and 108 on Linux, with the final NUL; PostgreSQL
 # adds `/.s.PGSQL.5432.lock` to the directory, and gunicorn's `/web-development.sock` is shorter.
@@ -39,6 +42,15 @@ class DevelopmentPaths:
             return self.root
         digest = hashlib.sha256(bytes(self.project)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"run-{digest}"
+
+    def make_sockets_directory(self) -> None:
+        """Create it for this account alone; raise ImproperlyConfigured if another owns it."""
+        self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.sockets.stat().st_uid != os.geteuid():
+            raise ImproperlyConfigured(
+                f"{self.sockets} belongs to another account, and sockets in there would be read by"
+                " it: delete it, or move this project to a shorter path."
+            )
 
     @property
     def configuration(self) -> Path:

@@ -93,10 +93,10 @@ class Runner:
         if self.supervisord.alive():
             raise ImproperlyConfigured(
                 f"This project already runs in another terminal (process {self.supervisord.pid()}):"
-                " stop it there with Ctrl-C."
+                f" stop it there with Ctrl-C, or with `kill {self.supervisord.pid()}`."
             )
         DEVELOPMENT.logs.mkdir(parents=True, exist_ok=True)
-        DEVELOPMENT.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        DEVELOPMENT.make_sockets_directory()
         for log in DEVELOPMENT.logs.glob("*.log"):
             log.unlink()
         for service in needed:

@@ -27,7 +27,7 @@ USER = "app"
 class PostgreSQL:
     """One PostgreSQL server on a unix socket, with one superuser and no password.
 
-    The socket's directory is closed to other accounts, which is all the protection it has.
+    The socket is closed to other accounts, which is all the protection that it has.
     data: its files. sockets: the directory of its socket. binaries: where `postgres` lies.
     options: settings such as {"fsync": "off"}.
     """

@@ -265,12 +265,12 @@ def test_no_process_starts_with_a_task_that_nobody_would_run(
     app.task(name="t.lost", queue="typo")(nothing)
     monkeypatch.setattr(startup, "current_app", app)
 
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(ImproperlyConfigured) as caught:
         startup.refuse_undeclared_routes()
 
     declared = ", ".join(settings.QUEUES)
     assert str(caught.value) == (
-        "error: The task t.lost is routed to the queue 'typo', which is not declared"
+        "The task t.lost is routed to the queue 'typo', which is not declared"
         f" (declared: {declared}): nobody would run it."
     )
     [error] = startup.check_routes(None)

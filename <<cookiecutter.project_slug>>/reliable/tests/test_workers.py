@@ -1,5 +1,8 @@
 """What a plain task may expect of a worker that is stopped, killed or cut off."""
 
+import os
+import signal
+
 import pytest
 
 from reliable.testing.system import System
@@ -26,17 +29,22 @@ def test_a_killed_child_loses_its_task_with_a_log_line_and_nothing_else(system: 
     assert system.events.of("start").count("killed") == 1
 
 
-def test_tasks_of_a_killed_worker_return_after_the_visibility_timeout(system: System) -> None:
+def test_a_killed_worker_is_restarted_and_its_task_returns_after_the_visibility_timeout(
+    system: System,
+) -> None:
     system.environment["VISIBILITY_TIMEOUT"] = "3"
-    worker = system.worker()
+    supervisord = system.supervised([system.layout().worker("default")])
+    worker = "generation-a:worker-default-a"
+    wait_until(lambda: supervisord.process_id(worker), "the worker")
     nap.delay("interrupted", 1.0)
-    wait_until(lambda: system.events.of("start"), "the start of the task")
-    worker.kill()
-    worker.wait()
+    wait_until(lambda: system.events.of("start"), "the start of the task", timeout=30)
+    killed = supervisord.process_id(worker)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: supervisord.process_id(worker) not in {0, killed}, "the worker's restart")
     assert system.events.of("end") == []
-    system.worker(release="b")
     wait_until(lambda: system.events.of("end"), "the second run", timeout=40)
     assert system.events.of("start") == ["interrupted", "interrupted"]
+    assert system.events.of("end") == ["interrupted"]
 
 
 @pytest.mark.own_servers
