@@ -38,8 +38,12 @@ class Checkout:
         ).start()
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of manage.py's commands to its end."""
+        return self.python("manage.py", *arguments)
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, *arguments],
             cwd=self.directory,
             env=self.environment,
             check=False,

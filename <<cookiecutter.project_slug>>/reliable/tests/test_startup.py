@@ -1,8 +1,5 @@
 """No process starts while a task is routed to a queue that nobody declared."""
 
-import subprocess
-import sys
-
 import pytest
 
 from reliable.testing.checkout import Checkout
@@ -34,15 +31,7 @@ def mistaken(checkout: Checkout) -> Checkout:
 def test_it_refuses_and_names_the_task_the_queue_and_the_declared_ones(
     mistaken: Checkout, command: list[str]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=mistaken.directory,
-        env=mistaken.environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = mistaken.python(*command)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "accounts.tasks.routed_to_nowhere is routed to the queue 'typo'" in said
