@@ -26,14 +26,14 @@ SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep
 
 def test_each_test_has_a_database_and_a_broker_of_its_own(system: System) -> None:
     """With the next one: neither sees what the other left, whichever runs first."""
-    _leave_traces(system)
+    _check_that_nothing_is_there_and_leave_traces(system)
 
 
 def test_nothing_of_another_test_is_there(system: System) -> None:
-    _leave_traces(system)
+    _check_that_nothing_is_there_and_leave_traces(system)
 
 
-def _leave_traces(system: System) -> None:
+def _check_that_nothing_is_there_and_leave_traces(system: System) -> None:
     users = get_user_model().objects
     assert connection.settings_dict["NAME"] == system.database
     assert users.count() == 0

@@ -22,7 +22,7 @@ mail:
   soft_time_limit: 50
   time_limit: 60
   latency: {warn: 30, critical: 120}
-  routes: ["*.email_*", "shop.tasks.remind"]
+  routes: ["*.email_*", "orders.tasks.remind"]
 default:
   purpose: everything else
   concurrency: 1
@@ -66,7 +66,7 @@ def test_a_valid_file_gives_every_queue_with_every_field(file: Path) -> None:
         "soft_time_limit": 50,
         "time_limit": 60,
         "latency": {"warn": 30, "critical": 120},
-        "routes": ["*.email_*", "shop.tasks.remind"],
+        "routes": ["*.email_*", "orders.tasks.remind"],
     }
     assert declared["default"]["routes"] == []
 
@@ -108,7 +108,7 @@ def test_a_dictionary_in_python_is_held_to_the_same_rules(file: Path) -> None:
         (", critical: 120}", "}", "latency: `critical` is missing", "`critical: 120`"),
         ("warn: 30", "warn: 0", "latency: `warn` cannot be 0", "`warn: 30`"),
         (
-            '["*.email_*", "shop.tasks.remind"]',
+            '["*.email_*", "orders.tasks.remind"]',
             '"*.email_*"',
             "`routes` cannot be",
             '["*.email_*"]',
@@ -184,18 +184,18 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "queue"),
     [
-        ("shop.tasks.email_receipt", "mail"),
-        ("shop.tasks.remind", "mail"),
-        ("shop.tasks.email_digest_report_now", "mail"),
-        ("shop.tasks.report_sales", "slow"),
-        ("shop.tasks.anything", None),
+        ("orders.tasks.email_receipt", "mail"),
+        ("orders.tasks.remind", "mail"),
+        ("orders.tasks.email_digest_report_now", "mail"),
+        ("orders.tasks.report_sales", "slow"),
+        ("orders.tasks.anything", None),
     ],
 )
 def test_the_first_pattern_that_fits_routes_a_task(
     file: Path, task: str, queue: str | None
 ) -> None:
     slow = DECLARATION.split("default:", maxsplit=1)[0].replace("mail:", "slow:")
-    slow = slow.replace('["*.email_*", "shop.tasks.remind"]', '["*report_*"]')
+    slow = slow.replace('["*.email_*", "orders.tasks.remind"]', '["*report_*"]')
     file.write_text(DECLARATION + slow, encoding="utf-8")
     app = Celery("throwaway", set_as_current=False)
     app.conf.task_routes = queues.celery_routes(queues.load(file))
