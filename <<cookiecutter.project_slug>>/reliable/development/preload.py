@@ -57,6 +57,7 @@ class Server:
     """Accepts clients, forks a child for each, and reports how it ended."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.unlink(missing_ok=True)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
@@ -85,6 +86,7 @@ class Server:
                     self.reap()
                 elif isinstance(key.fileobj, socket.socket):
                     self.relay(key.fileobj)
+        self.path.unlink(missing_ok=True)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -1,0 +1,452 @@
+"""A generated project passes its own checks and tests, in real runs and as its makers get it.
+
+Each `make` here has the environment of a terminal in which somebody just generated a project. One
+environment of Python packages is made, by the project's own `make install`; the other projects
+borrow it. Packages come from the machine's package index.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import SOURCES, Bake
+from test_bake import ODD
+
+# Where uv keeps its cache by default; noted before the tests get an empty home.
+CACHE = os.environ.get("UV_CACHE_DIR") or str(
+    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+)
+
+# Reaching the package index, and files that appear in no listing: the rest of this run's
+# environment stays here, such as the MAKEFLAGS of a `make test T=…` around it.
+KEPT = re.compile(
+    r"PATH|HOME|LANG|TMPDIR|PYTHONDONTWRITEBYTECODE|REQUESTS_CA_BUNDLE"
+    r"|(?:LC|GIT|PIP|UV|SSL)_.*|(?:https?|no|all)_proxy",
+    re.IGNORECASE,
+)
+
+# What the Makefile, git and the tools of a project call.
+TOOLS = """
+awk cat chmod cp cut dirname env expr find git grep head id kill ln ls make mkdir mktemp mv ps
+readlink rm rmdir sed sh sleep sort tail test touch tr true uname unshare wc
+"""
+
+MADE = {".env", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".run", ".venv", "__pycache__"}
+
+BAKES: dict[str, dict[str, str | bool]] = {
+    "default": {},
+    "plain": {"example_app": False},
+    "odd": {
+        "project_name": "日本語 & Söhne: 🛒 #1",
+        "project_slug": "a" * 30,
+        "domain": "a-b.shop.example.co.uk",
+        "timezone": "America/Argentina/Buenos_Aires",
+    },
+}
+
+# The user model stands last in its file.
+NEW_FIELD = """
+    from django.db import models
+
+    size = models.IntegerField(default=0)
+"""
+
+# What an environment has beside a project's packages; it depends on the machine.
+INSTALLERS = {"pip", "setuptools", "uv", "wheel"}
+
+# Seconds. No command takes a quarter of it, unless it hangs.
+TIMEOUT = 600.0
+
+Checkout = Callable[[Path], Path]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment of a terminal, with uv's real cache."""
+    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    return kept | {"UV_CACHE_DIR": CACHE} | changes
+
+
+def run(folder: Path, *command: str, **changes: str) -> tuple[int, str]:
+    """Run a command; return its exit status and everything that it printed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def make(folder: Path, *arguments: str, **changes: str) -> tuple[int, str]:
+    return run(folder, "make", *arguments, **changes)
+
+
+def passes(folder: Path, *arguments: str, **changes: str) -> str:
+    """Return what a `make` printed that has to succeed."""
+    status, printed = make(folder, *arguments, **changes)
+    assert status == 0, printed
+    return printed
+
+
+def sources(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and contents of what was generated, without what tools made."""
+    found = {}
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in MADE]
+        for path in (Path(where, name) for name in files if name not in MADE):
+            found[str(path.relative_to(folder))] = path.stat().st_mode, path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="session")
+def packages(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an environment that `make install` made in a project just generated."""
+    folder = tmp_path_factory.mktemp("first") / project.name
+    shutil.copytree(project, folder)
+    passes(folder, "install")
+    assert sources(folder) == sources(project)
+    return folder / ".venv"
+
+
+@pytest.fixture(scope="module")
+def checkout(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a function that copies a project, with everything installed."""
+
+    def checkout(project: Path) -> Path:
+        folder = tmp_path_factory.mktemp("checkout") / project.name
+        shutil.copytree(project, folder)
+        (folder / ".venv").symlink_to(packages)
+        (packages / "installed").touch()  # newer than the copied requirements
+        return folder
+
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def unbaked(checkout: Checkout, template: Path) -> Path:
+    """Return the template's sources of a project as they stand, without any answer."""
+    return checkout(template / SOURCES)
+
+
+@pytest.fixture(scope="module")
+def checked(bake: Bake, checkout: Checkout) -> Path:
+    """Return a project in which `make check` has passed."""
+    folder = checkout(bake())
+    passes(folder, "check")
+    return folder
+
+
+# --- Linted, typed, tested -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", BAKES.values(), ids=BAKES)
+def test_make_check_passes_at_once_and_changes_no_file(
+    bake: Bake, checkout: Checkout, answers: dict[str, str | bool]
+) -> None:
+    folder = checkout(bake(**answers))
+    before = sources(folder)
+    printed = passes(folder, "check")
+    assert "Success: no issues found" in printed
+    assert re.search(r"^Contracts: [0-9]+ kept, 0 broken\.$", printed, re.MULTILINE)
+    assert sources(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("accounts/extra.py", "X = {  'a':1 }\n", "accounts/extra.py"),
+        ("accounts/extra.py", "import os\n", "F401"),
+        ("accounts/extra.py", 'COUNT: int = "many"\n', "[assignment]"),
+        ("reliable/extra.py", "import accounts.models\n\nUSER = accounts.models.User\n", "BROKEN"),
+        ("config/templates/extra.html", "<div><p>\n</div>\n", "extra.html"),
+        ("accounts/models.py", NEW_FIELD, "0002"),
+    ],
+    ids=["format", "lint", "types", "architecture", "templates", "migrations"],
+)
+def test_make_check_refuses_what_breaks_a_rule_and_repairs_nothing(
+    checked: Path, name: str, text: str, complaint: str
+) -> None:
+    extra = checked / name
+    found = extra.read_text() if extra.exists() else None
+    extra.write_text((found or "") + text)
+    try:
+        before = sources(checked)
+        status, printed = make(checked, "check")
+        assert (status, complaint in printed) == (2, True), printed
+        assert sources(checked) == before
+    finally:
+        extra.unlink()
+        if found is not None:
+            extra.write_text(found)
+
+
+@pytest.mark.parametrize("which", ["default", "plain", "unbaked"])
+def test_make_test_passes_at_once(
+    request: pytest.FixtureRequest, bake: Bake, checkout: Checkout, which: str
+) -> None:
+    folder: Path = (
+        request.getfixturevalue("unbaked") if which == "unbaked" else checkout(bake(**BAKES[which]))
+    )
+    before = sources(folder)
+    printed = passes(folder, "test")
+    counted = re.search(r"^=+ (?:([0-9]+) passed) in [0-9.]+s.*=+$", printed, re.MULTILINE)
+    assert counted, printed
+    assert int(counted[1]) > 0
+    assert sources(folder) == before
+
+
+# --- Production ----------------------------------------------------------------------------------
+
+
+def production(project: Path) -> dict[str, str]:
+    """Return the variables of .env.example with the values that it shows for production."""
+    shown: dict[str, str] = {}
+    text = (project / ".env.example").read_text()
+    for name, value in re.findall(r"^(?:# (?:Production: )?)?([A-Z_]+)=(.+)$", text, re.MULTILINE):
+        shown.setdefault(name, value)
+    del shown["DEBUG"]
+    return shown | {"SECRET_KEY": "0123456789" + "aBcDeFgHiJ" * 4}
+
+
+def production_python(project: Path, *arguments: str) -> tuple[int, str]:
+    """Run Python in the project, as a server with an environment file does."""
+    file = project.parent / "production.env"
+    lines = [f"{name}={value}\n" for name, value in production(project).items()]
+    file.write_text("".join(lines))
+    return run(project, ".venv/bin/python", *arguments, ENV_FILE=str(file))
+
+
+@pytest.mark.parametrize("answers", [*BAKES.values(), *ODD], ids=[*BAKES, *range(len(ODD))])
+def test_djangos_deployment_checks_find_nothing_whatever_was_answered(
+    bake: Bake, checkout: Checkout, answers: Mapping[str, str | bool]
+) -> None:
+    folder = checkout(bake(**answers))
+    status, printed = production_python(
+        folder, "manage.py", "check", "--deploy", "--fail-level", "WARNING"
+    )
+    assert (status, "no issues" in printed) == (0, True), printed
+    names = "PROJECT_TITLE", "PROJECT_SLUG", "TIME_ZONE", "ALLOWED_HOSTS"
+    code = f"from django.conf import settings as s; print({', '.join(f's.{n}' for n in names)})"
+    status, printed = production_python(
+        folder, "-c", f"import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; {code}"
+    )
+    title = answers.get("project_name", "My Shop")
+    zone = answers.get("timezone", "UTC")
+    hosts = [answers.get("domain", "example.com")]
+    assert printed == f"{title} {folder.name} {zone} {hosts}\n"
+
+
+def test_a_deployment_check_with_a_warning_fails(bake: Bake, checkout: Checkout) -> None:
+    folder = checkout(bake())
+    settings = folder / "config" / "settings" / "security.py"
+    settings.write_text(settings.read_text() + "\nSESSION_COOKIE_SECURE = False\n")
+    status, printed = production_python(
+        folder, "manage.py", "check", "--deploy", "--fail-level", "WARNING"
+    )
+    assert (status, "security.W012" in printed) == (1, True), printed
+
+
+@pytest.mark.parametrize("which", ["default", "plain"])
+def test_no_migration_is_missing(bake: Bake, checkout: Checkout, which: str) -> None:
+    folder = checkout(bake(**BAKES[which]))
+    # No server is asked but for the history; Django only warns where none answers.
+    command = ("-W", "ignore::RuntimeWarning", "manage.py", "makemigrations", "--check")
+    assert production_python(folder, *command, "--dry-run") == (0, "No changes detected\n")
+    models = folder / "accounts" / "models.py"
+    models.write_text(models.read_text() + NEW_FIELD)
+    status, printed = production_python(folder, *command, "--dry-run")
+    assert (status, "accounts/migrations/0002" in printed) == (1, True), printed
+
+
+# --- make help -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["project", "plain_project"])
+def test_make_help_lists_each_command_for_people_with_dev_first(
+    request: pytest.FixtureRequest, which: str
+) -> None:
+    project: Path = request.getfixturevalue(which)
+    printed = passes(project, "help")
+    assert passes(project) == printed  # nothing is installed or started by a bare `make`
+    listed = re.findall(r"^  make ([a-z-]+) +(\S.*)$", printed, re.MULTILINE)
+    assert len(listed) == len(printed.splitlines())
+    assert len(listed) <= 12
+    assert listed[0][0] == "dev"
+    phony = re.findall(r"^\.PHONY: (.*)$", (project / "Makefile").read_text(), re.MULTILINE)
+    # Each command that needs it runs `install` by itself.
+    commands = set(" ".join(phony).split()) - {"install"}
+    assert {name for name, _ in listed} - {"install"} == commands
+
+
+# --- Requirements --------------------------------------------------------------------------------
+
+
+def requirements(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "requirements").glob("*.txt")}
+
+
+@pytest.mark.parametrize("which", ["default", "odd"])
+def test_the_requirements_are_what_make_lock_compiles_whatever_was_answered(
+    bake: Bake, checkout: Checkout, which: str
+) -> None:
+    folder = checkout(bake(**BAKES[which]))
+    before = requirements(folder)
+    assert set(before) == {"production.txt", "dev.txt", "deploy.txt"}
+    passes(folder, "lock")
+    assert requirements(folder) == before
+
+
+def test_make_lock_adds_a_new_dependency_and_moves_no_other(bake: Bake, checkout: Checkout) -> None:
+    folder = checkout(bake())
+    before = requirements(folder)
+    settings = folder / "pyproject.toml"
+    settings.write_text(
+        settings.read_text().replace("dependencies = [", 'dependencies = [\n  "django-htmx",')
+    )
+    passes(folder, "lock")
+    after = requirements(folder)
+    for name in ("production.txt", "dev.txt"):
+        added = set(after[name].splitlines()) - set(before[name].splitlines())
+        pins = [line for line in added if re.match(rb"[a-z]", line)]
+        assert len(pins) == 1, pins
+        assert pins[0].startswith(b"django-htmx=="), pins
+    assert after["deploy.txt"] == before["deploy.txt"]
+
+
+def test_each_requirement_has_an_exact_version_and_hashes(project: Path) -> None:
+    for name, data in requirements(project).items():
+        entries = re.split(r"\n(?=[a-z])", data.decode().split("\n", maxsplit=2)[2])
+        for entry in entries:
+            assert re.match(r"[a-z0-9._-]+(?:\[[a-z,]+\])?==\S+", entry), (name, entry)
+            assert "--hash=sha256:" in entry, (name, entry)
+    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = requirements(project)["production.txt"].decode()
+    for dependency in declared:
+        package = re.match(r"[A-Za-z0-9_-]+", dependency)
+        assert package
+        assert re.search(rf"^{package[0].lower()}(?:\[.*\])?==", pinned, re.MULTILINE), dependency
+
+
+# --- make install --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """Return the interpreter itself, not the one of an environment."""
+    return Path(sys.executable).resolve()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, python: Path) -> Path:
+    """Return a PATH with the tools of a bare system and Python; uv is not among them."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS.split():
+        if found := shutil.which(tool):
+            (folder / tool).symlink_to(found)
+    (folder / "python3").symlink_to(python)
+    return folder
+
+
+@pytest.fixture
+def fresh(project: Path, tmp_path: Path) -> Path:
+    """Return a project in which nothing was installed yet."""
+    return Path(shutil.copytree(project, tmp_path / project.name))
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes a command of a shell script."""
+
+    def fake(script: str) -> Path:
+        path = tmp_path / "fake-python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    return fake
+
+
+def installed(folder: Path) -> set[str]:
+    """Return each package of the project's environment with its version, as NAME==VERSION."""
+    code = (
+        "import importlib.metadata as m\n"
+        "print(*(f'{d.name}=={d.version}' for d in m.distributions()), sep='\\n')"
+    )
+    status, printed = run(folder, ".venv/bin/python", "-c", code)
+    assert status == 0, printed
+    return {line for line in printed.splitlines() if line.split("==")[0] not in INSTALLERS}
+
+
+def test_make_install_works_where_uv_is_missing_and_brings_the_same_packages(
+    fresh: Path, bare: Path, packages: Path
+) -> None:
+    assert shutil.which("uv", path=str(bare)) is None
+    passes(fresh, "install", PATH=str(bare))
+    assert (fresh / ".venv" / "bin" / "uv").is_file()
+    assert installed(fresh) == installed(packages.parent)
+
+
+def test_make_install_works_with_uv_of_the_system_and_brings_no_second_one(
+    fresh: Path, bare: Path, packages: Path
+) -> None:
+    uv = shutil.which("uv") or packages / "bin" / "uv"
+    (bare / "uv").symlink_to(uv)
+    passes(fresh, "install", PATH=str(bare))
+    assert not (fresh / ".venv" / "bin" / "uv").exists()
+    assert installed(fresh) == installed(packages.parent)
+
+
+@pytest.fixture
+def refused(fresh: Path) -> Iterator[Callable[[Path], str]]:
+    """Return a function that installs with some Python, in vain, and returns the sentence."""
+
+    def refused(python: Path) -> str:
+        status, printed = make(fresh, "install", f"PYTHON={python}")
+        assert status == 2, printed
+        errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, printed
+        return errors[0].removeprefix("error: ")
+
+    before = sources(fresh)
+    yield refused
+    assert sources(fresh) == before
+    assert not (fresh / ".venv").exists()
+
+
+def test_a_missing_python_is_named_with_the_line_that_installs_it(
+    refused: Callable[[Path], str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "python3.99"
+    assert refused(missing) == f"{missing} is missing: apt-get install python3 python3-venv"
+
+
+def test_an_old_python_is_named_with_the_line_that_takes_another(
+    refused: Callable[[Path], str], fake: Callable[[str], Path], python: Path
+) -> None:
+    code = "import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])"
+    old = fake(f"""test "$1" = -c && exec {python} -c '{code}' "$2"\nexec {python} "$@" """)
+    assert refused(old) == "Python 3.11 or newer is needed: make install PYTHON=python3.13"
+
+
+def test_a_missing_venv_is_named_with_the_line_that_installs_it_and_leaves_no_half_of_one(
+    refused: Callable[[Path], str], fake: Callable[[str], Path], python: Path
+) -> None:
+    # As Debian's Python without python3-venv does.
+    broken = fake(
+        'test "$2" = venv || exec ' + str(python) + ' "$@"\n'
+        f"mkdir -p .venv/bin && ln -s {python} .venv/bin/python\n"
+        "echo 'ensurepip is not available.'; exit 1"
+    )
+    assert refused(broken) == "Python cannot make environments: apt-get install python3-venv"
