@@ -31,6 +31,8 @@ _DEADLINE = 60.0
 
 # How each program says in its log that it works.
 _READY = re.compile(r" ready\.$|Listening at|beat: Starting")
+# What the reloader says of a program that could not read the project.
+_ENDED = re.compile(r"^ended with exit status")
 # What the servers say at each start and stop, of no use to a developer.
 _NOISE = re.compile(r"overcommit|signal-handler|ready to exit|shutdown request|is starting up")
 _FAILED = {"BACKOFF", "FATAL", "EXITED"}
@@ -49,7 +51,9 @@ class Runner:
         self.output = Output()
         self.supervisord = Supervisord(DEVELOPMENT.configuration, DEVELOPMENT.supervisor_socket)
         self.tails: dict[str, Tail] = {}
+        # Programs that said so in their log, the second because of an error in the project.
         self.ready: set[str] = set()
+        self.ended: set[str] = set()
         self.needed: list[Service] = []
         self.programs: list[Program] = []
 
@@ -123,8 +127,12 @@ class Runner:
             self._wait(self.supervisord.alive, "supervisord")
             for name in self._names():
                 self.supervisord.start_program(configuration.full_name(name))
-            self._wait(lambda: set(self._names()) <= self.ready, *self._names())
-            self._wait(self._answers, self.programs[0].name)
+            self._wait(lambda: set(self._names()) <= self.ready | self.ended, *self._names())
+            web = self.programs[0].name
+            self._wait(lambda: web in self.ended or self._answers(), web)
+            if self.ended:
+                names = ", ".join(sorted(map(configuration.short_name, self.ended)))
+                self._say(f"not started: {names}; mend the error above, and the save starts them.")
 
     def _wait(self, condition: Callable[[], bool], *names: str) -> None:
         """Wait for a condition; give up when a program that it needs has failed."""
@@ -185,6 +193,8 @@ class Runner:
             for text in tail.lines():
                 if _READY.search(text):
                     self.ready.add(name)
+                if _ENDED.search(text):
+                    self.ended.add(name)
                 if text and not _NOISE.search(text):
                     self.output.line(configuration.short_name(name), text)
 

@@ -1,6 +1,7 @@
 """No process starts while a task is routed to a queue that nobody declared."""
 
 import pytest
+from django.conf import settings
 
 from reliable.testing.checkout import Checkout
 
@@ -36,3 +37,18 @@ def test_it_refuses_and_names_the_task_the_queue_and_the_declared_ones(
     assert done.returncode != 0
     assert "accounts.tasks.routed_to_nowhere is routed to the queue 'typo'" in said
     assert "declared: critical, mail, slow, default" in said
+
+
+def test_make_dev_stays_and_starts_the_rest_when_the_mistake_is_mended(mistaken: Checkout) -> None:
+    dev = mistaken.start("dev")
+    try:
+        dev.wait_for_output("not started: ", timeout=60)
+        dev.wait_for_output("the site is at")
+        assert "is routed to the queue 'typo'" in dev.output
+        tasks = mistaken.directory / "accounts" / "tasks.py"
+        tasks.write_text(tasks.read_text().removesuffix(TASK))
+        dev.wait_for_output(" ready.", count=len(settings.QUEUES))
+        dev.wait_for_output("Booting worker")
+    finally:
+        dev.terminate()
+        assert dev.wait(timeout=60) == 0
