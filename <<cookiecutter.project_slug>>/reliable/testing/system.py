@@ -157,6 +157,13 @@ class System:
             answer = site.getresponse()
             return Answer(answer.status, answer.read().decode())
 
+    def answers(self) -> bool:
+        """Whether a web process answers at `self.url`, whatever it says."""
+        try:
+            return self.get("/").status > 0
+        except OSError:
+            return False
+
     # --- what stands between ---------------------------------------------------------------------
 
     def broker_proxy(self) -> Proxy:

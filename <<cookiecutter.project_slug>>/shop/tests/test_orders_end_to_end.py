@@ -19,6 +19,7 @@ def test_an_order_over_http_is_processed_by_real_workers_under_supervisor(system
         timeout=60,
         saw=supervisord.states,
     )
+    wait_until(system.answers, "an answer of the site", timeout=60)
     call_command("place_orders", "--url", system.url, "--count", "2", "--via-proxy")
     orders = Order.objects.all()
     assert [order.state for order in orders] == [Order.State.SHIPPED] * 2
