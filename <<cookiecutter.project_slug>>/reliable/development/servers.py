@@ -129,6 +129,11 @@ class Valkey:
             unix_socket_path=str(self.socket), db=database, socket_timeout=5, retry=once
         )
 
+    def flush(self, database: int) -> None:
+        """Delete all keys of one database."""
+        with self.client(database) as client:
+            client.flushdb()
+
     def answers(self) -> bool:
         try:
             with self.client() as client:

@@ -170,10 +170,13 @@ def system(
                 used = servers
                 used.clone_database(database_template, database)
                 stack.callback(used.drop_database, database)
+            # Flushed, since after the last number the first comes again.
+            broker_database = next(_broker_databases)
+            used.broker.flush(broker_database)
             running = System(
                 used,
                 database=database,
-                broker_database=next(_broker_databases),
+                broker_database=broker_database,
                 directory=directory,
                 static_root=static_root,
                 marker=marker,
