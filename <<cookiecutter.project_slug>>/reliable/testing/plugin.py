@@ -118,10 +118,18 @@ def servers(pytestconfig: pytest.Config) -> Servers:
     return started
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _pages_need_no_collected_files() -> None:
+    """Let Django's test client show pages although nothing ran `collectstatic`."""
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
 @pytest.fixture(scope="session")
-def static_root(pytestconfig: pytest.Config) -> Path:
+def static_root() -> Path:
     """The static files as a deploy collects them."""
-    root = pytestconfig.stash[_run_directory] / "static"
+    root = Path(settings.STATIC_ROOT)
     command = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
     subprocess.run(command, cwd=settings.SUPERVISOR["directory"], check=True)
     return root

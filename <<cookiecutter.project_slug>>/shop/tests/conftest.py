@@ -1,8 +1,5 @@
-from pathlib import Path
-
 import pytest
 from celery import current_app
-from pytest_django import Settings
 
 from shop.models import Product
 
@@ -16,13 +13,3 @@ def product(db: None) -> Product:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run where they are sent: no broker is needed. Real workers are tested elsewhere."""
     monkeypatch.setitem(current_app.conf, "task_always_eager", value=True)
-
-
-@pytest.fixture
-def static_files(settings: Settings, tmp_path: Path) -> None:
-    """Pages find their style sheet although nothing was collected."""
-    settings.STATIC_ROOT = tmp_path
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }

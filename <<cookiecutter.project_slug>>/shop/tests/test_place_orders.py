@@ -13,7 +13,7 @@ from shop.models import Order
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("eager", "static_files", "product"),
+    pytest.mark.usefixtures("eager", "product"),
 ]
 
 

@@ -6,8 +6,6 @@ from django.test import Client
 from shop import services
 from shop.models import Order, Product
 
-pytestmark = pytest.mark.usefixtures("static_files")
-
 
 def test_every_product_is_offered_with_its_price(client: Client, product: Product) -> None:
     page = client.get("/", secure=True).content.decode()
