@@ -18,6 +18,7 @@ BUILD = ROOT / "build" / "matrix"
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 NEXT_DJANGO = "django>=6.1,<6.2"
+NEXT_DJANGO_NEEDS = "3.12"
 ON_SYSTEM_SERVERS = (
     "--servers=system shop reliable/tests/test_harness.py reliable/tests/test_workers.py"
 )
@@ -32,8 +33,15 @@ def main() -> int:
     if arguments.system_servers:
         results = {"system servers": on_system_servers()}
     else:
-        results = {f"Python {version}": on_python(python) for version, python in pythons().items()}
-        results["Django 6.1"] = on_next_django()
+        found = pythons()
+        results = {
+            f"Python {version}": on_python(version, python) for version, python in found.items()
+        }
+        newest = max(found, key=VERSIONS.index)
+        if VERSIONS.index(newest) < VERSIONS.index(NEXT_DJANGO_NEEDS):
+            print(f"Django 6.1: not run, it needs Python {NEXT_DJANGO_NEEDS} and here is {newest}")
+        else:
+            results["Django 6.1"] = on_next_django(found[newest])
     for name, passed in results.items():
         print(f"{name}: {'passed' if passed else 'FAILED'}")
     return 0 if all(results.values()) else 1
@@ -41,11 +49,13 @@ def main() -> int:
 
 def pythons() -> dict[str, str]:
     """Version to interpreter, from the PATH and from pyenv."""
+    # pyenv's folder, by its usual place and as the neighbours of the Python that runs this.
+    folders = {Path.home() / ".pyenv" / "versions", Path(sys.base_prefix).parent}
     found = {}
     for version in VERSIONS:
         candidates = [
             shutil.which(f"python{version}"),
-            *map(str, sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))),
+            *(str(path) for each in folders for path in each.glob(f"{version}.*/bin/python")),
         ]
         for candidate in filter(None, candidates):
             # A pyenv shim stands on the PATH for versions that it does not run.
@@ -60,15 +70,14 @@ def pythons() -> dict[str, str]:
     return found
 
 
-def on_python(python: str) -> bool:
+def on_python(version: str, python: str) -> bool:
     """Whether the team's tests pass on an interpreter."""
-    project = generate(Path(python).parent.parent.name + "-" + Path(python).name)
+    project = generate(f"python-{version}")
     return make(project, "test", f"PYTHON={python}")
 
 
-def on_next_django() -> bool:
+def on_next_django(newest: str) -> bool:
     """Whether they pass on the Django that comes after the one that the project pins."""
-    newest = list(pythons().values())[-1]
     project = generate("next-django")
     python = project / ".venv" / "bin" / "python"
     return (
