@@ -71,10 +71,7 @@ def render(services: list[Service], programs: list[Program]) -> str:
             environment={"PYTHONWARNINGS": "ignore:You're running the worker with superuser"},
         )
         parts.append(section(preloader, place, {"priority": _PRELOADER_NEXT, "startsecs": "0"}))
-        extra = {"autostart": "false"}
-        grouped = [program for program in programs if program.name != "beat"]
-        parts.append(generation(DEPLOY_ID, grouped, place, extra))
-        parts += [section(program, place, extra) for program in programs if program.name == "beat"]
+        parts.append(generation(DEPLOY_ID, programs, place, {"autostart": "false"}))
     return "\n".join(parts)
 
 

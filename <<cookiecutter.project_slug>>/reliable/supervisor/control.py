@@ -31,7 +31,6 @@ class Supervisord:
     def start(self) -> None:
         """Start supervisord in a session of its own: a Ctrl-C shall reach the caller alone."""
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.configuration)]
-        # A project may run as root in a container; supervisor's warning of it is no news.
         self.process = subprocess.Popen(
             command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )

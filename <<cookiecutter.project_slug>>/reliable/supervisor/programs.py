@@ -24,7 +24,8 @@ class Program:
     """One process that supervisor starts, restarts and stops.
 
     It runs `python -m module *arguments`. `stop_wait` is in seconds; `environment` comes on top of
-    supervisor's own and holds no secret, since it can be read in the supervisor file.
+    supervisor's own and holds no secret, since it can be read in the supervisor file. `in_group`
+    says whether it starts and drains with its generation, or lives on from deploy to deploy.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Program:
     arguments: tuple[str, ...]
     stop_wait: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    in_group: bool = True
 
     @property
     def command(self) -> list[str]:
@@ -142,6 +144,7 @@ class Layout:
             ),
             stop_wait=BEAT_STOP_WAIT,
             environment=self._environment("beat"),
+            in_group=False,
         )
 
     def _environment(self, process: str) -> dict[str, str]:

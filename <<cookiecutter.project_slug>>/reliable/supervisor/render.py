@@ -47,11 +47,13 @@ def generation(
     place: Place,
     extra: Mapping[str, str] | None = None,
 ) -> str:
-    """Programs, and the group that starts, drains and stops them together."""
+    """Programs, and the group that starts, drains and stops those of the generation together."""
     listed = list(programs)
-    names = ",".join(program.name for program in listed)
-    sections = [section(program, place, extra) for program in listed]
-    return "\n".join([*sections, _ini(f"group:{group(deploy_id)}", {"programs": names})])
+    parts = [section(program, place, extra) for program in listed]
+    grouped = [program.name for program in listed if program.in_group]
+    if grouped:
+        parts.append(_ini(f"group:{group(deploy_id)}", {"programs": ",".join(grouped)}))
+    return "\n".join(parts)
 
 
 def section(program: Program, place: Place, extra: Mapping[str, str] | None = None) -> str:

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -244,8 +245,7 @@ def _point_celery_at(url: str) -> None:
 def _with_test_tasks(program: Program) -> Program:
     if program.module != "celery" or "worker" not in program.arguments:
         return program
-    arguments = (*program.arguments, "--include", "reliable.testing.tasks")
-    return Program(program.name, program.module, arguments, program.stop_wait, program.environment)
+    return replace(program, arguments=(*program.arguments, "--include", "reliable.testing.tasks"))
 
 
 def _free_port() -> int:

@@ -236,6 +236,7 @@ def test_adding_a_queue_is_one_edit(file: Path, settings: Settings) -> None:
 
 @pytest.fixture
 def app() -> Celery:
+    """Give it tasks with `shared=False`: others go to every application, the project's as well."""
     app = Celery("throwaway", set_as_current=False)
     app.conf.update(
         task_default_queue=queues.DEFAULT_QUEUE, task_routes=queues.celery_routes(settings.QUEUES)
@@ -244,17 +245,17 @@ def app() -> Celery:
 
 
 def test_tasks_of_declared_queues_may_start(app: Celery) -> None:
-    app.task(name="t.found", queue=queues.DEFAULT_QUEUE)(nothing)
+    app.task(name="t.found", shared=False, queue=queues.DEFAULT_QUEUE)(nothing)
     assert startup.undeclared_routes(app, settings.QUEUES) == {}
 
 
 def test_a_task_that_names_an_undeclared_queue_is_found(app: Celery) -> None:
-    app.task(name="t.lost", queue="typo")(nothing)
+    app.task(name="t.lost", shared=False, queue="typo")(nothing)
     assert startup.undeclared_routes(app, settings.QUEUES) == {"t.lost": "typo"}
 
 
 def test_a_task_that_a_route_sends_to_an_undeclared_queue_is_found(app: Celery) -> None:
-    app.task(name="t.lost")(nothing)
+    app.task(name="t.lost", shared=False)(nothing)
     app.conf.task_routes = {**app.conf.task_routes, "t.*": {"queue": "typo"}}
     assert startup.undeclared_routes(app, settings.QUEUES) == {"t.lost": "typo"}
 
@@ -262,7 +263,7 @@ def test_a_task_that_a_route_sends_to_an_undeclared_queue_is_found(app: Celery) 
 def test_no_process_starts_with_a_task_that_nobody_would_run(
     app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app.task(name="t.lost", queue="typo")(nothing)
+    app.task(name="t.lost", shared=False, queue="typo")(nothing)
     monkeypatch.setattr(startup, "current_app", app)
 
     with pytest.raises(ImproperlyConfigured) as caught:

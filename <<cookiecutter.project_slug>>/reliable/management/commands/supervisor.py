@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from reliable.supervisor.programs import Layout, Program
-from reliable.supervisor.render import HEADER, Place, generation, section
+from reliable.supervisor.render import HEADER, Place, generation
 
 
 class Command(BaseCommand):
@@ -64,19 +64,10 @@ class Command(BaseCommand):
             user=options["user"],
         )
         try:
-            text = _render(deploy_id, list(selected.values()), place)
+            text = "\n".join([HEADER, generation(deploy_id, selected.values(), place)])
         except ValueError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(text, ending="")
-
-
-def _render(deploy_id: str, programs: list[Program], place: Place) -> str:
-    grouped = [program for program in programs if program.name != "beat"]
-    parts = [HEADER]
-    if grouped:
-        parts.append(generation(deploy_id, grouped, place))
-    parts += [section(program, place) for program in programs if program.name == "beat"]
-    return "\n".join(parts)
 
 
 def _select(layout: Layout, name: str, concurrency: dict[str, int]) -> list[Program]:
