@@ -40,7 +40,7 @@ CELERY_SETTINGS = sorted(name for name in dir(settings) if name.startswith("CELE
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the project with this environment and nothing else."""
-    base = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "ENV_FILE": os.devnull}
+    base = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=PROJECT,
