@@ -7,15 +7,19 @@ nothing outside of pytest's temporary folder is written.
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from cookiecutter.main import cookiecutter
+from terminal import passes, sources
 
 ROOT = Path(__file__).parents[1]
 SOURCES = "<<cookiecutter.project_slug>>"
+
+
+Checkout = Callable[[Path], Path]
 
 
 class Bake(Protocol):
@@ -113,6 +117,30 @@ def project(bake: Bake) -> Path:
 def plain_project(bake: Bake) -> Path:
     """Return a project without the example; not to be changed."""
     return bake(example_app=False)
+
+
+@pytest.fixture(scope="session")
+def packages(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an environment that `make install` made in a project just generated."""
+    folder = tmp_path_factory.mktemp("first") / project.name
+    shutil.copytree(project, folder)
+    passes(folder, "install")
+    assert sources(folder) == sources(project)
+    return folder / ".venv"
+
+
+@pytest.fixture(scope="session")
+def checkout(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a function that copies a project, with everything installed."""
+
+    def checkout(project: Path) -> Path:
+        folder = tmp_path_factory.mktemp("checkout") / project.name
+        shutil.copytree(project, folder)
+        (folder / ".venv").symlink_to(packages)
+        (packages / "installed").touch()  # newer than the copied requirements
+        return folder
+
+    return checkout
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import psutil
 import pytest
 from conftest import texts
-from test_project import environment, run, sources
+from terminal import environment, run, sources
 
 # Runs until it is stopped: what its output says when it is ready.
 READY = {
