@@ -24,21 +24,14 @@ from reliable.testing.waiting import wait_until
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
 
-def test_each_test_has_a_database_and_a_broker_of_its_own(system: System) -> None:
-    """With the next one: neither sees what the other left, whichever runs first."""
-    _check_that_nothing_is_there_and_leave_traces(system)
-
-
-def test_nothing_of_another_test_is_there(system: System) -> None:
-    _check_that_nothing_is_there_and_leave_traces(system)
-
-
-def _check_that_nothing_is_there_and_leave_traces(system: System) -> None:
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_each_test_has_a_database_and_a_broker_of_its_own(system: System, turn: str) -> None:
+    """Neither turn sees what the other left, whichever runs first."""
     users = get_user_model().objects
     assert connection.settings_dict["NAME"] == system.database
     assert users.count() == 0
     assert system.waiting("default") == 0
-    users.create(username="ada")
+    users.create(username=turn)
     nap.delay("never run")
     assert users.count() == 1
     assert system.waiting("default") == 1
