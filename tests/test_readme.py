@@ -178,9 +178,13 @@ class Reader:
         if path.exists():
             # The block of YAML begins with a blank line of its own.
             gap = "\n\n" if language == "python" else ""
-            path.write_text(f"{path.read_text()}{gap}{code}")
+            saved = f"{path.read_text()}{gap}{code}"
         else:
-            path.write_text(code.lstrip("\n"))
+            saved = code.lstrip("\n")
+        # In one step, as an editor saves: a process that starts just now must not read half a file.
+        unsaved = path.with_name(f".{path.name}.unsaved")
+        unsaved.write_text(saved)
+        unsaved.replace(path)
         dev.wait_for(": reloading$", reloads + 1)
         if path.name == "queues.yml":
             dev.wait_for(WORKER_READY)
