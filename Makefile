@@ -32,8 +32,8 @@ matrix: install  ## test a generated project on each Python here, and on the nex
 system: install  ## test a generated project on the system's own PostgreSQL and Redis
 	@$(BIN)/python scripts/matrix.py --system-servers
 
-benchmark: install  ## measure the waits of a developer's day: start, reload, memory, tests
-	@$(BIN)/python benchmarks/development.py
+benchmark: install  ## measure; B=development (the default), dispatch, checks
+	@$(BIN)/python benchmarks/$(or $(B),development).py
 
 clean:  ## delete what these commands made
 	rm -rf build .venv .*_cache

@@ -8,6 +8,7 @@ import os
 # Threads, so that one slow client or query does not occupy a whole process.
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+# Fewer than the broker connections of a process (10), for which a thread would wait.
 threads = 8
 
 # Seconds after which a silent worker is replaced, and that requests get to finish at a stop.

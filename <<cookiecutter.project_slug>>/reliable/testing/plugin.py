@@ -23,6 +23,7 @@ from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
 from reliable.testing.checkout import Checkout
+from reliable.testing.dispatches import Dispatches, recorded
 from reliable.testing.processes import MARKER, end_all, marked
 from reliable.testing.servers import BROKER_DATABASES, Servers
 from reliable.testing.system import System, connected_to
@@ -141,6 +142,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     marker = uuid.uuid4().hex
     yield Checkout(tmp_path_factory.mktemp("checkout") / "project", marker)
     _fail_if_left(marker)
+
+
+@pytest.fixture
+def dispatched() -> Iterator[Dispatches]:
+    """The tasks that this test's code sends; none reaches a broker."""
+    with recorded() as dispatches:
+        yield dispatches
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from typing import Any
 
 from celery import shared_task
+from django.db import transaction
 
 from reliable.testing.events import here
 
@@ -22,3 +24,21 @@ def kill_own_process(name: str) -> None:
     """Die as by the kernel's out-of-memory killer."""
     here().record("start", name)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(bind=True, max_retries=1)
+def retry_once_in_a_transaction(self: Any, name: str, seconds: float = 0.0) -> None:
+    """Ask for another attempt, and thereby roll back the transaction that asks."""
+    here().record("start", name)
+    time.sleep(seconds)
+    with transaction.atomic():
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+    here().record("end", name)
+
+
+@shared_task(bind=True)
+def replace_itself_in_a_transaction(self: Any, name: str) -> None:
+    """Hand over to `nap`, and thereby roll back the transaction that does."""
+    with transaction.atomic():
+        raise self.replace(nap.s(name))

@@ -6,9 +6,10 @@ import pytest
 from django.conf import settings as project
 from django.core import mail
 from django.db import IntegrityError, connection, transaction
-from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+from pytest_django import Settings
 
 from reliable.queues import DEFAULT_QUEUE
+from reliable.testing.dispatches import Dispatches
 from shop import services, tasks
 from shop.models import Order, Payment, Product
 
@@ -27,15 +28,15 @@ def test_an_order_takes_its_goods_from_stock_and_fixes_its_price(product: Produc
 
 
 def test_nothing_changes_when_more_is_ordered_than_there_is(
-    product: Product, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    product: Product, dispatched: Dispatches
 ) -> None:
-    with django_capture_on_commit_callbacks() as sent, pytest.raises(services.OutOfStock):
+    with pytest.raises(services.OutOfStock):
         services.place_order(product, 4, "ada@example.com")
 
     product.refresh_from_db()
     assert product.stock == 3
     assert not Order.objects.exists()
-    assert not sent
+    assert not dispatched
 
 
 def test_the_database_refuses_an_order_of_nothing(product: Product) -> None:
@@ -43,24 +44,22 @@ def test_the_database_refuses_an_order_of_nothing(product: Product) -> None:
         services.place_order(product, 0, "ada@example.com")
 
 
-def test_a_rolled_back_order_sends_no_charge(
-    product: Product, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    with django_capture_on_commit_callbacks() as sent, transaction.atomic():
+def test_a_rolled_back_order_sends_no_charge(product: Product, dispatched: Dispatches) -> None:
+    with transaction.atomic():
         services.place_order(product, 1, "ada@example.com")
         transaction.set_rollback(True)
 
     assert not Order.objects.exists()
-    assert not sent
+    assert not dispatched
 
 
-@pytest.mark.usefixtures("eager")
 def test_a_committed_order_is_charged_receipted_and_shipped(
-    product: Product, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    product: Product, dispatched: Dispatches
 ) -> None:
-    with django_capture_on_commit_callbacks(execute=True):
-        order = services.place_order(product, 1, "ada@example.com")
+    order = services.place_order(product, 1, "ada@example.com")
+    assert dispatched.names == ["shop.tasks.charge_order"]
 
+    dispatched.run()
     order.refresh_from_db()
     assert order.finished
     assert order.state == Order.State.SHIPPED
@@ -68,14 +67,14 @@ def test_a_committed_order_is_charged_receipted_and_shipped(
 
 
 def test_an_order_charged_twice_is_paid_once_and_followed_up_once(
-    order: Order, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    order: Order, dispatched: Dispatches
 ) -> None:
-    with django_capture_on_commit_callbacks() as sent:
-        tasks.charge_order(order.pk)
-        tasks.charge_order(order.pk)
+    tasks.charge_order(order.pk)
+    tasks.charge_order(order.pk)
 
     assert Payment.objects.get().amount == order.total
-    assert len(sent) == 2  # one receipt, one parcel
+    followed = [each.name for each in dispatched if each.name != "shop.tasks.charge_order"]
+    assert followed == ["shop.tasks.email_receipt", "shop.tasks.ship_order"]
 
 
 def test_a_receipt_asked_for_twice_is_sent_once_and_names_the_payment(order: Order) -> None:

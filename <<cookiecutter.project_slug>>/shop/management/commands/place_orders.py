@@ -91,7 +91,7 @@ class Command(BaseCommand):
             raise CommandError(f"--count {count}: write a number from 1, for example 5.")
         site = Site(url, via_proxy=options["via_proxy"])
         start = time.monotonic()
-        orders = self._place(site, count)
+        orders = self.place(site, count)
         deadline = time.monotonic() + timeout
         while (late := [each for each in orders if each.missing]) and time.monotonic() < deadline:
             for order in late:
@@ -110,7 +110,7 @@ class Command(BaseCommand):
         seconds = time.monotonic() - start
         self.stdout.write(f"{count} orders paid, receipted and shipped in {seconds:.1f} s")
 
-    def _place(self, site: Site, count: int) -> list[Placed]:
+    def place(self, site: Site, count: int) -> list[Placed]:
         page = site.request("/")[1]
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
         products = re.findall(r'name="product" value="([^"]+)"', page)
