@@ -7,6 +7,7 @@ class ReliableConfig(AppConfig):
     name = "reliable"
 
     def ready(self) -> None:
-        from reliable import startup
+        from reliable import logging, startup
 
         startup.connect()
+        logging.connect()

@@ -1,22 +1,21 @@
-"""Logs: everything to standard output, where supervisor keeps it.
+"""Logs: everything to standard output, where supervisor keeps it; JSON in production.
 
 Reference: https://docs.djangoproject.com/en/5.2/topics/logging/
 """
 
 import logging
 
-from config.settings.env import env
+from config.settings.core import RELEASE
+from config.settings.env import DEBUG, env
+from reliable.logging import configuration
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
-    },
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line"},
-    },
-    "root": {"handlers": ["console"], "level": env.log_level("LOG_LEVEL", default=logging.INFO)},
-    # Django's own handlers would print an error twice, or e-mail it from inside the request.
-    "loggers": {"django": {"handlers": [], "propagate": True}},
-}
+LOGGING = configuration(
+    json=not DEBUG,
+    level=env.log_level("LOG_LEVEL", default=logging.INFO),
+    release=RELEASE,
+)
+
+# An id that is no id is replaced, by the middleware in reliable.logging.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# An address is personal data, and the proxy's access log has it.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False

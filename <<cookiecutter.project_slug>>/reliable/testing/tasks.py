@@ -42,3 +42,9 @@ def replace_itself_in_a_transaction(self: Any, name: str) -> None:
     """Hand over to `nap`, and thereby roll back the transaction that does."""
     with transaction.atomic():
         raise self.replace(nap.s(name))
+
+
+@shared_task
+def fail(password: str) -> None:
+    """Raise an exception that quotes its argument, as exceptions do."""
+    raise ValueError(f"{password} is wrong")
