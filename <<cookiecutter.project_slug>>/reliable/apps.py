@@ -8,6 +8,8 @@ class ReliableConfig(AppConfig):
 
     def ready(self) -> None:
         from reliable import logging, startup
+        from reliable.checks import registration
 
         startup.connect()
         logging.connect()
+        registration.connect()

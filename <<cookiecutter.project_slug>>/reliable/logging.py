@@ -210,7 +210,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """`12:00:00 INFO shop.tasks: order paid task_id=…`, then the traceback."""
+    """`12:00:00 INFO sale.tasks: order paid task_id=…`, then the traceback."""
     clock = str(event.pop("timestamp", ""))[11:19]
     level = str(event.pop("level", "")).upper()
     name, said = event.pop("logger", ""), event.pop("event", "")

@@ -28,12 +28,22 @@ def connect() -> None:
     beat_init.connect(_end_process, dispatch_uid="reliable.startup")
 
 
-def undeclared_routes(app: Celery, queues: Mapping[str, Queue]) -> dict[str, str]:
-    """The tasks that would go to a queue that is not declared: task name to queue name."""
+def load_tasks(app: Celery) -> None:
+    """Import what registers tasks, as a worker does at its start."""
     # Not `app.loader.import_default_modules()`: Celery's Django fixup answers it with the checks.
     autodiscover_modules("tasks")
     for module in (*app.conf.imports, *app.conf.include):
         import_module(module)
+
+
+def undeclared_routes(app: Celery, queues: Mapping[str, Queue]) -> dict[str, str]:
+    """The tasks that would go to a queue that is not declared: task name to queue name.
+
+    None if `queues` is empty: a project that declares none leaves them to Celery.
+    """
+    if not queues:
+        return {}
+    load_tasks(app)
     routed = {name: _queue_name(app, task) for name, task in sorted(app.tasks.items())}
     return {name: queue for name, queue in routed.items() if queue not in queues}
 
@@ -49,13 +59,13 @@ def check_routes(
             obj=task,
             id="reliable.E001",
         )
-        for task, queue in undeclared_routes(current_app, settings.QUEUES).items()
+        for task, queue in undeclared_routes(current_app, getattr(settings, "QUEUES", {})).items()
     ]
 
 
 def refuse_undeclared_routes() -> None:
     """Raise ImproperlyConfigured if a task is routed to a queue that is not declared."""
-    for task, queue in undeclared_routes(current_app, settings.QUEUES).items():
+    for task, queue in undeclared_routes(current_app, getattr(settings, "QUEUES", {})).items():
         raise ImproperlyConfigured(_sentence(task, queue))
 
 
