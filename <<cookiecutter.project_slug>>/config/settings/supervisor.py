@@ -16,3 +16,6 @@ SUPERVISOR = SupervisorSettings(
     run_dir=env.path("RUN_DIR", default=DEVELOPMENT.sockets),
     log_dir=env.path("LOG_DIR", default=DEVELOPMENT.logs),
 )
+
+# The file that a deploy placed, for the checks; without it they say "not checked".
+SUPERVISOR_FILE = env.path("SUPERVISOR_FILE", default=None)

@@ -1,6 +1,6 @@
 """All checks of this project, as Django system checks of the tag `reliable`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 
-from reliable.checks import celery_settings, source, task_options
+from reliable.checks import celery_settings, source, supervisor_file, task_options
 from reliable.checks.findings import Finding, silenced
 from reliable.startup import load_tasks
 
@@ -31,8 +31,20 @@ def findings(app: Celery) -> list[Finding]:
         *celery_settings.check(app, settings),
         *task_options.check(app, getattr(settings, "QUEUES", {})),
         *source.check(_folders(), _known(app)),
+        *_supervisor(),
     ]
     return sorted(found, key=lambda finding: (finding.id, finding.place))
+
+
+def supervisor_path() -> Path | None:
+    """Where the deployed supervisor file lies (SUPERVISOR_FILE), None if no setting says it."""
+    path = getattr(settings, "SUPERVISOR_FILE", None)
+    return Path(path) if path else None
+
+
+def _supervisor() -> Iterable[Finding]:
+    path = supervisor_path()
+    return supervisor_file.check(path, getattr(settings, "QUEUES", {})) if path else ()
 
 
 def _folders() -> list[Path]:

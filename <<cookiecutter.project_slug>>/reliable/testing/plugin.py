@@ -72,7 +72,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
             MARKER: directory.name,
         }
     )
-    for name in ("DEBUG", "TIME_ZONE", "PROCESS", "RELEASE", "VISIBILITY_TIMEOUT"):
+    for name in (
+        "DEBUG",
+        "PROCESS",
+        "RELEASE",
+        "SUPERVISOR_FILE",
+        "TIME_ZONE",
+        "VISIBILITY_TIMEOUT",
+    ):
         os.environ.pop(name, None)
     return (yield)
 

@@ -1,0 +1,99 @@
+"""What only the running servers and workers can tell. Each question has an end, answered or not."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery import Celery
+from django.db import DatabaseError, connection
+
+from reliable.checks.celery_settings import uses_redis
+from reliable.checks.findings import Finding
+
+# Seconds to wait for a server, and for all workers together.
+_PATIENCE = 2.0
+_OLDEST_REDIS = (7, 0)
+_OLDEST_POSTGRESQL = 150000
+_CLOCKS_MAY_DIFFER = 2.0
+
+
+def check(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
+    """Findings in the broker, the database and the workers that run now."""
+    yield from _postgresql()
+    if uses_redis(app.conf):
+        yield from _broker(app, queues)
+
+
+def _broker(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
+    limits = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
+    once = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    try:
+        with app.connection_for_read(transport_options={**limits, **once}) as broker:
+            channel: Any = broker.channel()
+            yield from _redis(channel.client)
+            yield from _workers(app, broker, queues)
+    # Redis, kombu and the socket each have errors of their own. Not the text: it may quote the URL.
+    except Exception as error:  # noqa: BLE001
+        what = f"The broker does not answer ({type(error).__name__})."
+        yield Finding("reliable.W130", "broker", what)
+
+
+def _redis(client: Any) -> Iterator[Finding]:
+    # Not CONFIG GET, which a managed Redis forbids.
+    info = client.info()
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        yield Finding("reliable.E030", "broker", f"The broker's maxmemory-policy is {policy}.")
+    if not info.get("aof_enabled"):
+        yield Finding("reliable.E031", "broker", "The broker keeps no append-only file.")
+    version = str(info.get("valkey_version") or info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
+        yield Finding("reliable.W131", "broker", f"The broker is Redis {version}, older than 7.0.")
+    begun = time.time()
+    seconds, microseconds = client.time()
+    yield from _clock("broker", seconds + microseconds / 1e6, begun)
+
+
+def _postgresql() -> Iterator[Finding]:
+    try:
+        with connection.cursor() as cursor:
+            begun = time.time()
+            cursor.execute(
+                "SELECT current_setting('server_version_num')::int,"
+                " extract(epoch FROM clock_timestamp())::float"
+            )
+            version, now = cursor.fetchone()
+    except DatabaseError as error:
+        what = f"The database does not answer ({type(error).__name__})."
+        yield Finding("reliable.W130", "database", what)
+        return
+    if version < _OLDEST_POSTGRESQL:
+        what = f"The database is PostgreSQL {version // 10000}, older than 15."
+        yield Finding("reliable.W131", "database", what)
+    yield from _clock("database", now, begun)
+
+
+def _clock(server: str, its_time: float, asked: float) -> Iterator[Finding]:
+    difference = its_time - (asked + time.time()) / 2
+    if abs(difference) > _CLOCKS_MAY_DIFFER:
+        what = f"The clock of the {server} differs from this host's by {difference:.1f} s."
+        yield Finding("reliable.W132", server, what)
+
+
+def _workers(app: Celery, broker: Any, queues: Mapping[str, Any]) -> Iterator[Finding]:
+    inspect = app.control.inspect(timeout=_PATIENCE, connection=broker)
+    reading = inspect.active_queues() or {}
+    read = {queue["name"] for each in reading.values() for queue in each}
+    for name in queues or app.amqp.queues:
+        if name not in read:
+            yield Finding("reliable.E032", name, f"No running worker reads the queue {name}.")
+    if queues:
+        for name in sorted(read - set(queues)):
+            yield Finding("reliable.W120", name, f"A worker reads {name}, which nobody declared.")
+    timeouts = {
+        worker: (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
+        for worker, conf in (inspect.conf(with_defaults=True) or {}).items()
+    }
+    if len(set(timeouts.values())) > 1:
+        said = ", ".join(f"{worker} {seconds} s" for worker, seconds in sorted(timeouts.items()))
+        yield Finding("reliable.W101", "workers", f"Workers differ in visibility_timeout: {said}.")

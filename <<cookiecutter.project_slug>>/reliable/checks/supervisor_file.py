@@ -1,0 +1,73 @@
+"""Supervisor's file: how long it waits for a worker, whom it signals, who reads a queue."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from configparser import Error, RawConfigParser
+from pathlib import Path
+from typing import Any
+
+from reliable.checks.findings import Finding
+
+_PREFORK = {"prefork", "processes"}
+# What supervisor does without the key: https://supervisord.org/configuration.html
+_STOP_WAIT = 10.0
+
+
+def check(path: Path, queues: Mapping[str, Any]) -> Iterator[Finding]:
+    """Findings in the programs that are Celery workers; `queues` is the declaration, or empty."""
+    file = RawConfigParser(strict=False, inline_comment_prefixes=(";",))
+    try:
+        file.read_string(path.read_text(encoding="utf-8"))
+    except (OSError, Error) as error:
+        yield Finding("reliable.E022", str(path), f"The supervisor file cannot be read: {error}.")
+        return
+    consumed: set[str] = set()
+    for section in file.sections():
+        command = file.get(section, "command", fallback="")
+        if not section.startswith("program:") or not re.search(r"celery\b.*\bworker\b", command):
+            continue
+        options = _options(shlex.split(command))
+        names = (options.get("queues") or "celery").split(",")
+        consumed |= set(names)
+        yield from _program(section, dict(file.items(section)), options, names, queues)
+    for name in queues:
+        if name not in consumed:
+            what = f"No program of {path.name} reads the queue {name}."
+            yield Finding("reliable.E022", name, what)
+
+
+def _program(
+    section: str,
+    keys: Mapping[str, str],
+    options: Mapping[str, str],
+    names: list[str],
+    queues: Mapping[str, Any],
+) -> Iterator[Finding]:
+    if keys.get("stopasgroup", "false").lower() in {"true", "1", "yes", "on"}:
+        yield Finding("reliable.E021", section, f"{section} has stopasgroup=true.")
+    limits = [float(queues[name]["time_limit"]) for name in names if name in queues]
+    limit = max([float(options.get("time-limit", 0)), *limits])
+    wait = float(keys.get("stopwaitsecs", _STOP_WAIT))
+    if wait <= limit:
+        what = f"{section} waits {wait:g} s for tasks that may take {limit:g} s."
+        yield Finding("reliable.E020", section, what)
+    if options.get("pool", "prefork") not in _PREFORK:
+        yield Finding("reliable.W103", section, f"{section} uses the pool {options['pool']}.")
+    for name in names:
+        if queues and name not in queues:
+            yield Finding(
+                "reliable.W120", section, f"{section} reads {name}, which nobody declared."
+            )
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """The options of `celery worker` that matter here, by their long names."""
+    short = {"-Q": "queues", "-P": "pool"}
+    found = {}
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        key = short.get(name) or name.removeprefix("--")
+        if key in {"queues", "pool", "time-limit"}:
+            found[key] = value or next(iter(words[number + 1 :]), "")
+    return found

@@ -1,0 +1,73 @@
+import json
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from reliable.checks import live, registration
+from reliable.checks.findings import RULES, Finding, silenced
+
+HEADINGS = {"E": "Tasks can be lost", "W": "Tasks can run twice, late or unseen"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Report what can lose tasks: settings, tasks, source, and the servers and workers that run"
+        " now. Exit status: 2 if tasks can be lost, 1 if they can run twice or late, else 0."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for machines")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stderr.write("Asking servers and workers, which takes up to ten seconds ...")
+        queues = getattr(settings, "QUEUES", {})
+        found = [*registration.findings(current_app), *live.check(current_app, queues)]
+        stand, silent = silenced(found, getattr(settings, "RELIABLE_SILENCED", {}))
+        unchecked = []
+        if registration.supervisor_path() is None:
+            unchecked.append("the supervisor file: the setting SUPERVISOR_FILE names none")
+        if options["json"]:
+            report = {
+                "findings": [_machine(finding) for finding in stand],
+                "silenced": [_machine(finding) for finding in silent],
+                "not_checked": unchecked,
+            }
+            self.stdout.write(json.dumps(report, indent=2))
+        else:
+            self._print(stand, silent, unchecked)
+        severities = {_severity(finding) for finding in stand}
+        raise SystemExit(2 if "E" in severities else 1 if "W" in severities else 0)
+
+    def _print(self, stand: list[Finding], silent: list[Finding], unchecked: list[str]) -> None:
+        for severity, heading in HEADINGS.items():
+            group = [finding for finding in stand if _severity(finding) == severity]
+            if group:
+                self.stdout.write(f"{heading}: {len(group)}\n\n")
+            for finding in sorted(group, key=lambda each: (each.id, each.place)):
+                rule = RULES[finding.id]
+                self.stdout.write(f"{finding.id}  {finding.place}")
+                self.stdout.write(f"    {finding.what} {rule.consequence}")
+                self.stdout.write(f"    {rule.cure}")
+                self.stdout.write(f"    {rule.link}\n\n")
+        for what in unchecked:
+            self.stdout.write(f"Not checked: {what}.")
+        self.stdout.write(f"{len(stand)} found, {len(silent)} silenced.")
+
+
+def _severity(finding: Finding) -> str:
+    return finding.id.removeprefix("reliable.")[0]
+
+
+def _machine(finding: Finding) -> dict[str, str]:
+    rule = RULES[finding.id]
+    return {
+        "id": finding.id,
+        "place": finding.place,
+        "what": finding.what,
+        "consequence": rule.consequence,
+        "cure": rule.cure,
+        "link": rule.link,
+    }

@@ -1,0 +1,89 @@
+"""`manage.py doctor` asks what runs: a healthy system has no finding, each harm has its own."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from reliable.checks import supervisor_file
+from reliable.supervisor.render import Place, generation
+from reliable.testing.system import System
+
+
+def doctor(system: System) -> tuple[int, set[tuple[str, str]]]:
+    """The exit status, and the id and place of each finding."""
+    system.environment.pop("PYTHONUNBUFFERED", None)
+    run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json"])
+    status = run.wait(timeout=60)
+    report: dict[str, Any] = json.loads(run.output[run.output.index("{\n") :])
+    return status, {(finding["id"], finding["place"]) for finding in report["findings"]}
+
+
+def test_a_running_system_has_no_finding(system: System) -> None:
+    for queue in settings.QUEUES:
+        system.worker(queue, concurrency=1)
+
+    assert doctor(system) == (0, set())
+
+
+@pytest.mark.own_servers
+def test_each_harm_is_found_at_its_place(system: System) -> None:
+    with system.servers.broker.client(0) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("appendonly", "no")
+    for queue in settings.QUEUES:
+        if queue != "slow":
+            system.environment["VISIBILITY_TIMEOUT"] = "4000" if queue == "mail" else "5000"
+            system.worker(queue, concurrency=1)
+    status, found = doctor(system)
+
+    assert status == 2
+    assert found == {
+        ("reliable.E030", "broker"),
+        ("reliable.E031", "broker"),
+        ("reliable.E032", "slow"),
+        ("reliable.W101", "workers"),
+    }
+
+
+@pytest.mark.own_servers
+def test_dead_servers_are_findings_and_no_traceback(system: System) -> None:
+    system.servers.processes["broker"].kill()
+    system.servers.processes["postgresql"].kill()
+
+    assert doctor(system) == (1, {("reliable.W130", "broker"), ("reliable.W130", "database")})
+
+
+def test_the_file_that_we_render_has_no_finding(system: System, tmp_path: Path) -> None:
+    layout = system.layout()
+    place = Place(directory=tmp_path, log_dir=tmp_path, home=tmp_path)
+    file = tmp_path / "supervisord.conf"
+    file.write_text(generation("a", [layout.web(), *layout.workers()], place), encoding="utf-8")
+
+    assert list(supervisor_file.check(file, settings.QUEUES)) == []
+
+
+WRONG = """
+[program:one]
+command=celery -A sale worker -Q mail,typo -P threads
+stopasgroup=true ; as many guides have it
+[program:other]
+command=echo worker
+"""
+
+
+def test_each_mistake_in_a_supervisor_file_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.conf"
+    file.write_text(WRONG, encoding="utf-8")
+    queues = {"mail": {"time_limit": 60}, "slow": {"time_limit": 1800}}
+
+    assert {(each.id, each.place) for each in supervisor_file.check(file, queues)} == {
+        ("reliable.E020", "program:one"),
+        ("reliable.E021", "program:one"),
+        ("reliable.E022", "slow"),
+        ("reliable.W103", "program:one"),
+        ("reliable.W120", "program:one"),
+    }
