@@ -155,7 +155,7 @@ def _succeeded(sender: Any, **_: Any) -> None:
 
 
 def _retrying(request: Any, reason: Any, **_: Any) -> None:
-    text = _redacted(str(reason), request.args, request.kwargs)
+    text = redacted(str(reason), request.args, request.kwargs)
     logger.warning("task_retrying", reason=text)
 
 
@@ -165,10 +165,10 @@ def _failed(
     """One line for a failure, from the child that ran the task, or from its parent if that died."""
     ids = {"task": sender.name, "task_id": task_id, **_duration(sender)}
     if isinstance(exception, sender.throws or ()):
-        logger.info("task_failed", reason=_redacted(str(exception), args, kwargs), **ids)
+        logger.info("task_failed", reason=redacted(str(exception), args, kwargs), **ids)
         return
     text = "".join(traceback.format_exception(exception)).rstrip()
-    logger.error("task_failed", exception=_redacted(text, args, kwargs), **ids)
+    logger.error("task_failed", exception=redacted(text, args, kwargs), **ids)
 
 
 def _ids(name: str, task_id: str, request: Any) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _duration(task: Any) -> dict[str, int]:
     return {} if started is None else {"duration_ms": round((time.monotonic() - started) * 1000)}
 
 
-def _redacted(text: str, args: Any, kwargs: Any) -> str:
+def redacted(text: str, args: Any, kwargs: Any) -> str:
     """The text with the values of a task's arguments replaced: they may be anybody's secrets."""
     values = sorted(set(_texts([*(args or ()), *(kwargs or {}).values()])), key=len, reverse=True)
     for value in values:

@@ -8,6 +8,7 @@ import logging
 from config.settings.core import RELEASE
 from config.settings.env import DEBUG, env
 from reliable.logging import configuration
+from reliable.sentry import report_errors
 
 LOGGING = configuration(
     json=not DEBUG,
@@ -19,3 +20,6 @@ LOGGING = configuration(
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 # An address is personal data, and the proxy's access log has it.
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+
+if _dsn := env.str("SENTRY_DSN", default=""):
+    report_errors(_dsn, release=RELEASE)

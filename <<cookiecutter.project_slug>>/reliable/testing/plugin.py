@@ -76,6 +76,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         "DEBUG",
         "PROCESS",
         "RELEASE",
+        "SENTRY_DSN",
         "SUPERVISOR_FILE",
         "TIME_ZONE",
         "VISIBILITY_TIMEOUT",

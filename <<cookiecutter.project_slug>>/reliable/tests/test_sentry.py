@@ -1,0 +1,94 @@
+"""Errors reach a Sentry once, with the ids of the log lines, and without a task's arguments."""
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from structlog.contextvars import bound_contextvars
+
+from reliable.sentry import report_errors
+from reliable.testing.system import System
+from reliable.testing.tasks import fail, nap, retry_once_in_a_transaction
+from reliable.testing.waiting import wait_until
+
+
+class Sentry:
+    """A server that takes Sentry's envelopes, and keeps the error events in them."""
+
+    def __init__(self) -> None:
+        received = self.events = list[dict[str, Any]]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                items = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
+                received.extend(item for item in items if {"exception", "logentry"} & set(item))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.dsn = f"http://key@127.0.0.1:{self.server.server_port}/1"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def sentry() -> Iterator[Sentry]:
+    sentry = Sentry()
+    yield sentry
+    sentry.close()
+
+
+def test_a_tasks_exception_is_reported_once_with_the_ids_and_no_argument(
+    system: System, sentry: Sentry
+) -> None:
+    system.environment["SENTRY_DSN"] = sentry.dsn
+    worker = system.worker(release="r7", concurrency=1)
+    with bound_contextvars(request_id="from-the-web"):
+        task_id = fail.delay("hunter2secret").id
+    retry_once_in_a_transaction.delay("a retry is no error")
+    nap.delay("last")
+    wait_until(lambda: "last" in system.events.of("end"), "the last task")
+    # What is still to be sent is sent before the end.
+    worker.terminate()
+    worker.wait()
+
+    [event] = sentry.events
+    assert event["release"] == "r7"
+    expected = {"request_id": "from-the-web", "task_id": task_id, "queue": "default"}
+    assert expected.items() <= event["tags"].items()
+    assert (event["tags"]["attempt"], event["tags"]["process"]) == ("1", "worker-default")
+    assert event["exception"]["values"][0]["value"] == "[redacted] is wrong"
+    assert "hunter2" not in json.dumps(event)
+
+
+def test_a_sentry_that_is_away_delays_neither_task_nor_stop(system: System) -> None:
+    system.environment["SENTRY_DSN"] = "http://key@127.0.0.1:1/1"
+    worker = system.worker(concurrency=1)
+    fail.delay("hunter2secret")
+    nap.delay("last")
+    wait_until(lambda: "last" in system.events.of("end"), "the last task", timeout=5)
+    worker.terminate()
+
+    assert worker.wait(timeout=10) == 0
+
+
+def test_an_address_that_is_none_is_refused_without_its_secret() -> None:
+    with pytest.raises(ImproperlyConfigured, match="SENTRY_DSN is no address") as error:
+        report_errors("https://hunter2@/nothing", release="r7")
+    assert "hunter2" not in str(error.value)
