@@ -9,7 +9,6 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -18,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from project import ROOT, generate
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "benchmark"
 PROJECT = BUILD / "my_shop"
 ROUNDS = 3
@@ -120,15 +119,8 @@ def report(what: str, values: list[float], bar: float | None, unit: str) -> None
 
 def bake() -> float:
     shutil.rmtree(BUILD, ignore_errors=True)
-    BUILD.mkdir(parents=True)
     begin = time.monotonic()
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "cookiecutter", str(ROOT)),
-            *("--no-input", "--default-config", "--output-dir", str(BUILD)),
-        ],
-        check=True,
-    )
+    generate(BUILD)
     return time.monotonic() - begin
 
 

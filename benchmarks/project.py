@@ -11,20 +11,25 @@ BUILD = ROOT / "build" / "measured"
 PROJECT = BUILD / "my_shop"
 
 
+def generate(folder: Path) -> None:
+    """Generate the default project into a folder, as a user's first command does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "cookiecutter", str(ROOT)),
+            *("--no-input", "--default-config", "--output-dir", str(folder)),
+        ],
+        check=True,
+    )
+
+
 def generated(*packages: str) -> Path:
     """Generate the project from the sources, install it and `packages`; return its folder."""
     environment = BUILD / "environment"
     if (PROJECT / ".venv").exists():
         shutil.move(PROJECT / ".venv", environment)
     shutil.rmtree(PROJECT, ignore_errors=True)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "cookiecutter", str(ROOT)),
-            *("--no-input", "--default-config", "--output-dir", str(BUILD)),
-        ],
-        check=True,
-    )
+    generate(BUILD)
     if environment.exists():
         shutil.move(environment, PROJECT / ".venv")
     subprocess.run(["make", "install"], cwd=PROJECT, check=True)

@@ -2,7 +2,7 @@ from django.apps import AppConfig
 
 
 class ReliableConfig(AppConfig):
-    """Queues that are checked before a process starts, and the supervisor file made from them."""
+    """What each process gets at its start: the check of its routes, the log lines of its tasks."""
 
     name = "reliable"
 

@@ -44,8 +44,7 @@ def configuration(*, json: bool, level: int | str, release: str) -> dict[str, An
     """
 
     def place(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        # Read at each line: development forks its processes from one that has imported this.
-        return {"release": release, "process": os.environ.get("PROCESS", "manage"), **event}
+        return {"release": release, "process": process_name(), **event}
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -93,6 +92,12 @@ def configuration(*, json: bool, level: int | str, release: str) -> dict[str, An
             **{name: {"level": level} for name, level in _SAID_HERE.items()},
         },
     }
+
+
+def process_name() -> str:
+    """Which program of the deployment this is: `web`, `worker-mail`; `manage` for commands."""
+    # Read when it is asked: development forks its processes from one that has imported this.
+    return os.environ.get("PROCESS", "manage")
 
 
 def connect() -> None:

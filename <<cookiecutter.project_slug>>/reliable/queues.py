@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import yaml
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 DEFAULT_QUEUE = "default"
@@ -96,6 +97,12 @@ def validate(declared: object, source: str = "QUEUES") -> dict[str, Queue]:
                     f" and `{name}`; keep one."
                 )
             declared_by[pattern] = name
+    return queues
+
+
+def declared() -> Mapping[str, Queue]:
+    """The declaration in the settings; empty in a project that has none."""
+    queues: Mapping[str, Queue] = getattr(settings, "QUEUES", {})
     return queues
 
 

@@ -3,14 +3,13 @@
 Reference: https://docs.sentry.io/platforms/python/configuration/options/
 """
 
-import os
 from typing import Any
 
 from celery import current_task
 from django.core.exceptions import ImproperlyConfigured
 from structlog.contextvars import get_contextvars
 
-from reliable.logging import redacted
+from reliable.logging import process_name, redacted
 
 
 def report_errors(dsn: str, *, release: str) -> None:
@@ -50,7 +49,7 @@ def report_errors(dsn: str, *, release: str) -> None:
 
 def _with_ids(event: Any, hint: dict[str, Any]) -> Any:
     ids = {key: str(value) for key, value in get_contextvars().items()}
-    tags = {**ids, "process": os.environ.get("PROCESS", "manage")}
+    tags = {**ids, "process": process_name()}
     event["tags"] = {**(event.get("tags") or {}), **tags}
     event.get("request", {}).pop("query_string", None)
     if current_task:

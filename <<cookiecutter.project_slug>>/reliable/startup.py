@@ -10,12 +10,11 @@ from typing import Any
 from celery import Celery, current_app
 from celery.signals import beat_init, worker_init
 from django.apps import AppConfig
-from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 
-from reliable.queues import Queue
+from reliable import queues
 
 
 def connect() -> None:
@@ -36,16 +35,16 @@ def load_tasks(app: Celery) -> None:
         import_module(module)
 
 
-def undeclared_routes(app: Celery, queues: Mapping[str, Queue]) -> dict[str, str]:
+def undeclared_routes(app: Celery, declared: Mapping[str, queues.Queue]) -> dict[str, str]:
     """The tasks that would go to a queue that is not declared: task name to queue name.
 
-    None if `queues` is empty: a project that declares none leaves them to Celery.
+    A project that declares no queue at all leaves them to Celery, and has no such task.
     """
-    if not queues:
+    if not declared:
         return {}
     load_tasks(app)
     routed = {name: _queue_name(app, task) for name, task in sorted(app.tasks.items())}
-    return {name: queue for name, queue in routed.items() if queue not in queues}
+    return {name: queue for name, queue in routed.items() if queue not in declared}
 
 
 def check_routes(
@@ -59,13 +58,13 @@ def check_routes(
             obj=task,
             id="reliable.E001",
         )
-        for task, queue in undeclared_routes(current_app, getattr(settings, "QUEUES", {})).items()
+        for task, queue in undeclared_routes(current_app, queues.declared()).items()
     ]
 
 
 def refuse_undeclared_routes() -> None:
     """Raise ImproperlyConfigured if a task is routed to a queue that is not declared."""
-    for task, queue in undeclared_routes(current_app, getattr(settings, "QUEUES", {})).items():
+    for task, queue in undeclared_routes(current_app, queues.declared()).items():
         raise ImproperlyConfigured(_sentence(task, queue))
 
 
@@ -78,7 +77,7 @@ def _end_process(**kwargs: Any) -> None:
 
 
 def _sentence(task: str, queue: str) -> str:
-    declared = ", ".join(settings.QUEUES)
+    declared = ", ".join(queues.declared())
     return (
         f"The task {task} is routed to the queue {queue!r}, which is not declared"
         f" (declared: {declared}): nobody would run it."

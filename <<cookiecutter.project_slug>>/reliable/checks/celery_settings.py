@@ -16,7 +16,7 @@ from reliable.redis import same_instance
 
 # kombu.Connection reads these of the transport options.
 _CONNECTING = {"max_retries", "interval_start", "interval_step", "interval_max"}
-_POOLS_WITH_LIMITS = {"prefork", "processes"}
+POOLS_WITH_LIMITS = {"prefork", "processes"}
 _EXITS_WITHOUT_REDIS = "5.7.0"
 
 
@@ -71,7 +71,7 @@ def _values(conf: Any) -> Iterator[Finding]:
         yield Finding("reliable.E004", "accept_content", "Celery sends or accepts pickle.")
     if conf.task_always_eager and "pytest" not in sys.modules and "test" not in sys.argv[1:2]:
         yield Finding("reliable.E006", "task_always_eager", "task_always_eager is on.")
-    if conf.worker_pool not in _POOLS_WITH_LIMITS:
+    if conf.worker_pool not in POOLS_WITH_LIMITS:
         what = f"Workers use the pool {conf.worker_pool!r}."
         yield Finding("reliable.W103", "worker_pool", what)
     if conf.task_acks_late and conf.worker_prefetch_multiplier != 1:

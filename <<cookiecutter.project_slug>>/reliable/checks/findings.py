@@ -28,9 +28,14 @@ class Finding:
     place: str
     what: str
 
+    @property
+    def severity(self) -> str:
+        """`E` or `W`, as the rule's id says."""
+        return self.id.removeprefix("reliable.")[0]
+
     def message(self) -> checks.CheckMessage:
         rule = RULES[self.id]
-        kind = checks.Error if self.id.startswith("reliable.E") else checks.Warning
+        kind = checks.Error if self.severity == "E" else checks.Warning
         return kind(
             f"{self.what} {rule.consequence}",
             hint=f"{rule.cure} {rule.link}",
@@ -167,6 +172,11 @@ RULES = {
         "Set socket_timeout and socket_connect_timeout in broker_transport_options to 2 seconds.",
         _SETTING + "broker-transport-options",
     ),
+    "reliable.W110": Rule(
+        "What it says is not silenced, or nobody will know why it was.",
+        "Write the id of a rule, or id:place, and a reason.",
+        _CELERY,
+    ),
     "reliable.W120": Rule(
         "Its limits and its promise stand nowhere.",
         "Declare the queue, or let no worker read it.",
@@ -174,7 +184,7 @@ RULES = {
     ),
     "reliable.W130": Rule(
         "What it would tell was not looked at.",
-        "Start it, or correct its address.",
+        "Start it, or correct where it is looked for.",
         _SETTING + "broker-url",
     ),
     "reliable.W131": Rule(
@@ -186,11 +196,6 @@ RULES = {
         "Delays, schedules and expiry count from different clocks.",
         "Let each host follow a time server.",
         "https://chrony-project.org",
-    ),
-    "reliable.W110": Rule(
-        "What it says is not silenced, or nobody will know why it was.",
-        "Write the id of a rule, or id:place, and a reason.",
-        _CELERY,
     ),
 }
 

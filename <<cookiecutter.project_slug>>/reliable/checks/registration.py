@@ -9,6 +9,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 
+from reliable import queues
 from reliable.checks import celery_settings, source, supervisor_file, task_options
 from reliable.checks.findings import Finding, silenced
 from reliable.startup import load_tasks
@@ -29,7 +30,7 @@ def findings(app: Celery) -> list[Finding]:
     load_tasks(app)
     found = [
         *celery_settings.check(app, settings),
-        *task_options.check(app, getattr(settings, "QUEUES", {})),
+        *task_options.check(app, queues.declared()),
         *source.check(_folders(), _known(app)),
         *_supervisor(),
     ]
@@ -44,7 +45,7 @@ def supervisor_path() -> Path | None:
 
 def _supervisor() -> Iterable[Finding]:
     path = supervisor_path()
-    return supervisor_file.check(path, getattr(settings, "QUEUES", {})) if path else ()
+    return supervisor_file.check(path, queues.declared()) if path else ()
 
 
 def _folders() -> list[Path]:

@@ -108,7 +108,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self.atomic = before
 
-    def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
+    def visit_With(self, node: ast.With) -> None:
         before = self.atomic
         self.atomic = before or any(self._is_atomic(item.context_expr) for item in node.items)
         self.generic_visit(node)
@@ -118,8 +118,8 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
         for target in node.targets:
             if isinstance(target, ast.Name):
-                change = self.instances.add if self._is_instance(node.value) else None
-                (change or self.instances.discard)(target.id)
+                holds = self._is_instance(node.value)
+                (self.instances.add if holds else self.instances.discard)(target.id)
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)

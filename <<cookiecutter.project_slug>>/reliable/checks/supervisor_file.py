@@ -7,9 +7,9 @@ from configparser import Error, RawConfigParser
 from pathlib import Path
 from typing import Any
 
+from reliable.checks.celery_settings import POOLS_WITH_LIMITS
 from reliable.checks.findings import Finding
 
-_PREFORK = {"prefork", "processes"}
 # What supervisor does without the key: https://supervisord.org/configuration.html
 _STOP_WAIT = 10.0
 
@@ -19,8 +19,8 @@ def check(path: Path, queues: Mapping[str, Any]) -> Iterator[Finding]:
     file = RawConfigParser(strict=False, inline_comment_prefixes=(";",))
     try:
         file.read_string(path.read_text(encoding="utf-8"))
-    except (OSError, Error) as error:
-        yield Finding("reliable.E022", str(path), f"The supervisor file cannot be read: {error}.")
+    except (OSError, UnicodeDecodeError, Error) as error:
+        yield Finding("reliable.W130", str(path), f"The supervisor file cannot be read: {error}.")
         return
     consumed: set[str] = set()
     for section in file.sections():
@@ -52,7 +52,7 @@ def _program(
     if wait <= limit:
         what = f"{section} waits {wait:g} s for tasks that may take {limit:g} s."
         yield Finding("reliable.E020", section, what)
-    if options.get("pool", "prefork") not in _PREFORK:
+    if options.get("pool", "prefork") not in POOLS_WITH_LIMITS:
         yield Finding("reliable.W103", section, f"{section} uses the pool {options['pool']}.")
     for name in names:
         if queues and name not in queues:

@@ -9,6 +9,7 @@ from celery import shared_task
 from django.db import transaction
 
 from reliable.testing.events import here
+from reliable.testing.waiting import wait_until
 
 
 @shared_task
@@ -27,10 +28,13 @@ def kill_own_process(name: str) -> None:
 
 
 @shared_task(bind=True, max_retries=1)
-def retry_once_in_a_transaction(self: Any, name: str, seconds: float = 0.0) -> None:
-    """Ask for another attempt, and thereby roll back the transaction that asks."""
+def retry_once_in_a_transaction(self: Any, name: str, wait_for: str = "") -> None:
+    """Ask for another attempt, and thereby roll back the transaction that asks.
+
+    Before that, wait until the test has recorded the event `wait_for`, if it names one.
+    """
     here().record("start", name)
-    time.sleep(seconds)
+    wait_until(lambda: not wait_for or here().of(wait_for), f"the event {wait_for}")
     with transaction.atomic():
         if not self.request.retries:
             raise self.retry(countdown=0)

@@ -15,7 +15,6 @@ from reliable.testing.system import System
 
 def doctor(system: System) -> tuple[int, set[tuple[str, str]]]:
     """The exit status, and the id and place of each finding."""
-    system.environment.pop("PYTHONUNBUFFERED", None)
     run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json"])
     status = run.wait(timeout=60)
     report: dict[str, Any] = json.loads(run.output[run.output.index("{\n") :])
@@ -64,6 +63,12 @@ def test_the_file_that_we_render_has_no_finding(system: System, tmp_path: Path) 
     file.write_text(generation("a", [layout.web(), *layout.workers()], place), encoding="utf-8")
 
     assert list(supervisor_file.check(file, settings.QUEUES)) == []
+
+
+def test_a_file_that_cannot_be_read_was_not_looked_at(tmp_path: Path) -> None:
+    [finding] = supervisor_file.check(tmp_path / "missing.conf", settings.QUEUES)
+
+    assert (finding.id, finding.place) == ("reliable.W130", str(tmp_path / "missing.conf"))
 
 
 WRONG = """

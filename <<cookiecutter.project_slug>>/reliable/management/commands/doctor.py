@@ -5,6 +5,7 @@ from celery import current_app
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from reliable import queues
 from reliable.checks import live, registration
 from reliable.checks.findings import RULES, Finding, silenced
 
@@ -23,8 +24,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stderr.write("Asking servers and workers, which takes up to ten seconds ...")
-        queues = getattr(settings, "QUEUES", {})
-        found = [*registration.findings(current_app), *live.check(current_app, queues)]
+        running = live.check(current_app, queues.declared())
+        found = [*registration.findings(current_app), *running]
         stand, silent = silenced(found, getattr(settings, "RELIABLE_SILENCED", {}))
         unchecked = []
         if registration.supervisor_path() is None:
@@ -38,12 +39,12 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(report, indent=2))
         else:
             self._print(stand, silent, unchecked)
-        severities = {_severity(finding) for finding in stand}
+        severities = {finding.severity for finding in stand}
         raise SystemExit(2 if "E" in severities else 1 if "W" in severities else 0)
 
     def _print(self, stand: list[Finding], silent: list[Finding], unchecked: list[str]) -> None:
         for severity, heading in HEADINGS.items():
-            group = [finding for finding in stand if _severity(finding) == severity]
+            group = [finding for finding in stand if finding.severity == severity]
             if group:
                 self.stdout.write(f"{heading}: {len(group)}\n\n")
             for finding in sorted(group, key=lambda each: (each.id, each.place)):
@@ -55,10 +56,6 @@ class Command(BaseCommand):
         for what in unchecked:
             self.stdout.write(f"Not checked: {what}.")
         self.stdout.write(f"{len(stand)} found, {len(silent)} silenced.")
-
-
-def _severity(finding: Finding) -> str:
-    return finding.id.removeprefix("reliable.")[0]
 
 
 def _machine(finding: Finding) -> dict[str, str]:
