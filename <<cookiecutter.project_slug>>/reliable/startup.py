@@ -35,6 +35,14 @@ def load_tasks(app: Celery) -> None:
         import_module(module)
 
 
+def queue_of(app: Celery, task: Any) -> str:
+    """The queue that a task goes to, unless its caller names another."""
+    if own := getattr(task, "queue", None):
+        return str(own)
+    route = app.amqp.router.lookup_route(task.name, task_type=task) or {}
+    return str(route.get("queue", app.conf.task_default_queue))
+
+
 def undeclared_routes(app: Celery, declared: Mapping[str, queues.Queue]) -> dict[str, str]:
     """The tasks that would go to a queue that is not declared: task name to queue name.
 
@@ -43,7 +51,7 @@ def undeclared_routes(app: Celery, declared: Mapping[str, queues.Queue]) -> dict
     if not declared:
         return {}
     load_tasks(app)
-    routed = {name: _queue_name(app, task) for name, task in sorted(app.tasks.items())}
+    routed = {name: queue_of(app, task) for name, task in sorted(app.tasks.items())}
     return {name: queue for name, queue in routed.items() if queue not in declared}
 
 
@@ -82,10 +90,3 @@ def _sentence(task: str, queue: str) -> str:
         f"The task {task} is routed to the queue {queue!r}, which is not declared"
         f" (declared: {declared}): nobody would run it."
     )
-
-
-def _queue_name(app: Celery, task: Any) -> str:
-    if own := getattr(task, "queue", None):
-        return str(own)
-    route = app.amqp.router.lookup_route(task.name, task_type=task) or {}
-    return str(route.get("queue", app.conf.task_default_queue))

@@ -23,7 +23,7 @@ _EXITS_WITHOUT_REDIS = "5.7.0"
 def check(app: Celery, settings: LazySettings) -> Iterator[Finding]:
     """Findings in the settings; only names that the project has set are judged as names."""
     yield from _names(app, settings)
-    yield from _values(app.conf)
+    yield from _values(app, app.conf)
     yield from _broker(app.conf, settings)
     if version("celery") == _EXITS_WITHOUT_REDIS:
         yield Finding("reliable.E007", "celery", "Celery 5.7.0 is installed.")
@@ -60,7 +60,7 @@ def _names(app: Celery, settings: LazySettings) -> Iterator[Finding]:
             yield Finding("reliable.E002", f"broker_transport_options.{option}", what)
 
 
-def _values(conf: Any) -> Iterator[Finding]:
+def _values(app: Celery, conf: Any) -> Iterator[Finding]:
     if not conf.task_acks_late:
         yield Finding("reliable.E003", "task_acks_late", "Tasks are acknowledged before they run.")
     if {"pickle", "application/x-python-serialize"} & {
@@ -74,7 +74,8 @@ def _values(conf: Any) -> Iterator[Finding]:
     if conf.worker_pool not in POOLS_WITH_LIMITS:
         what = f"Workers use the pool {conf.worker_pool!r}."
         yield Finding("reliable.W103", "worker_pool", what)
-    if conf.task_acks_late and conf.worker_prefetch_multiplier != 1:
+    late = any(task.acks_late for task in app.tasks.values())
+    if late and conf.worker_prefetch_multiplier != 1:
         what = f"worker_prefetch_multiplier is {conf.worker_prefetch_multiplier}."
         yield Finding("reliable.W104", "worker_prefetch_multiplier", what)
     if conf.task_reject_on_worker_lost:

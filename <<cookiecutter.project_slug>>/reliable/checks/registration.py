@@ -32,7 +32,7 @@ def findings(app: Celery) -> list[Finding]:
         *celery_settings.check(app, settings),
         *task_options.check(app, queues.declared()),
         *source.check(_folders(), _known(app)),
-        *_supervisor(),
+        *_supervisor(app),
     ]
     return sorted(found, key=lambda finding: (finding.id, finding.place))
 
@@ -43,9 +43,12 @@ def supervisor_path() -> Path | None:
     return Path(path) if path else None
 
 
-def _supervisor() -> Iterable[Finding]:
-    path = supervisor_path()
-    return supervisor_file.check(path, queues.declared()) if path else ()
+def _supervisor(app: Celery) -> Iterable[Finding]:
+    path, declared = supervisor_path(), queues.declared()
+    if path is None:
+        return ()
+    limits = task_options.limits(app, declared)
+    return supervisor_file.check(path, limits, declared=bool(declared))
 
 
 def _folders() -> list[Path]:

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from configparser import Error, RawConfigParser
 from pathlib import Path
-from typing import Any
 
 from reliable.checks.celery_settings import POOLS_WITH_LIMITS
 from reliable.checks.findings import Finding
@@ -14,8 +13,11 @@ from reliable.checks.findings import Finding
 _STOP_WAIT = 10.0
 
 
-def check(path: Path, queues: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings in the programs that are Celery workers; `queues` is the declaration, or empty."""
+def check(path: Path, limits: Mapping[str, float], *, declared: bool) -> Iterator[Finding]:
+    """Findings in the programs that are Celery workers.
+
+    limits: the seconds that a task of each queue may take. declared: whether there are no others.
+    """
     file = RawConfigParser(strict=False, inline_comment_prefixes=(";",))
     try:
         file.read_string(path.read_text(encoding="utf-8"))
@@ -30,8 +32,12 @@ def check(path: Path, queues: Mapping[str, Any]) -> Iterator[Finding]:
         options = _options(shlex.split(command))
         names = (options.get("queues") or "celery").split(",")
         consumed |= set(names)
-        yield from _program(section, dict(file.items(section)), options, names, queues)
-    for name in queues:
+        yield from _program(section, dict(file.items(section)), options, names, limits)
+        for name in names:
+            if declared and name not in limits:
+                what = f"{section} reads {name}, which nobody declared."
+                yield Finding("reliable.W120", section, what)
+    for name in limits:
         if name not in consumed:
             what = f"No program of {path.name} reads the queue {name}."
             yield Finding("reliable.E022", name, what)
@@ -42,23 +48,18 @@ def _program(
     keys: Mapping[str, str],
     options: Mapping[str, str],
     names: list[str],
-    queues: Mapping[str, Any],
+    limits: Mapping[str, float],
 ) -> Iterator[Finding]:
     if keys.get("stopasgroup", "false").lower() in {"true", "1", "yes", "on"}:
         yield Finding("reliable.E021", section, f"{section} has stopasgroup=true.")
-    limits = [float(queues[name]["time_limit"]) for name in names if name in queues]
-    limit = max([float(options.get("time-limit", 0)), *limits])
+    of_queues = [limits.get(name, 0.0) for name in names]
+    limit = max([float(options.get("time-limit", 0)), *of_queues])
     wait = float(keys.get("stopwaitsecs", _STOP_WAIT))
     if wait <= limit:
         what = f"{section} waits {wait:g} s for tasks that may take {limit:g} s."
         yield Finding("reliable.E020", section, what)
     if options.get("pool", "prefork") not in POOLS_WITH_LIMITS:
         yield Finding("reliable.W103", section, f"{section} uses the pool {options['pool']}.")
-    for name in names:
-        if queues and name not in queues:
-            yield Finding(
-                "reliable.W120", section, f"{section} reads {name}, which nobody declared."
-            )
 
 
 def _options(words: list[str]) -> dict[str, str]:

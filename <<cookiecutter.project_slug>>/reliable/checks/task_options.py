@@ -7,6 +7,7 @@ from celery import Celery
 
 from reliable.checks.celery_settings import uses_redis, visibility_timeout
 from reliable.checks.findings import Finding
+from reliable.startup import queue_of
 
 
 def check(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
@@ -36,6 +37,23 @@ def check(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
     if uses_redis(conf) and longest >= timeout:
         what = f"The longest time limit is {longest:g} s, visibility_timeout {timeout:g} s."
         yield Finding("reliable.W101", "visibility_timeout", what)
+
+
+def limits(app: Celery, queues: Mapping[str, Any]) -> dict[str, float]:
+    """The longest that a task of each queue may take, in seconds; 0 if nothing limits it.
+
+    The queues are those that are declared, or else those that the tasks go to.
+    """
+    conf: Any = app.conf
+    longest = {name: float(queue["time_limit"]) for name, queue in queues.items()}
+    for name, task in app.tasks.items():
+        queue = queue_of(app, task)
+        if name.startswith("celery.") or (queues and queue not in queues):
+            continue
+        # A task's own limit wins over its worker's.
+        limit = task.time_limit or (0 if queues else conf.task_time_limit) or 0
+        longest[queue] = max(longest.get(queue, 0.0), limit)
+    return longest
 
 
 def _retries(name: str, task: Any) -> Iterator[Finding]:

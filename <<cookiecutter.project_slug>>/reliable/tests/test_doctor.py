@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings
 
 from reliable.checks import supervisor_file
+from reliable.checks.task_options import limits
 from reliable.supervisor.render import Place, generation
 from reliable.testing.system import System
 
@@ -62,33 +64,24 @@ def test_the_file_that_we_render_has_no_finding(system: System, tmp_path: Path) 
     file = tmp_path / "supervisord.conf"
     file.write_text(generation("a", [layout.web(), *layout.workers()], place), encoding="utf-8")
 
-    assert list(supervisor_file.check(file, settings.QUEUES)) == []
+    assert (
+        list(supervisor_file.check(file, limits(current_app, settings.QUEUES), declared=True)) == []
+    )
 
 
 def test_a_file_that_cannot_be_read_was_not_looked_at(tmp_path: Path) -> None:
-    [finding] = supervisor_file.check(tmp_path / "missing.conf", settings.QUEUES)
+    [finding] = supervisor_file.check(tmp_path / "missing.conf", {}, declared=True)
 
     assert (finding.id, finding.place) == ("reliable.W130", str(tmp_path / "missing.conf"))
 
 
-WRONG = """
-[program:one]
-command=celery -A sale worker -Q mail,typo -P threads
-stopasgroup=true ; as many guides have it
-[program:other]
-command=echo worker
-"""
+def test_a_file_is_held_to_the_declared_queues(tmp_path: Path) -> None:
+    file = tmp_path / "supervisord.conf"
+    file.write_text("[program:one]\ncommand=celery -A sale worker -Q mail,typo\nstopwaitsecs=60\n")
+    found = supervisor_file.check(file, {"mail": 60, "slow": 1800}, declared=True)
 
-
-def test_each_mistake_in_a_supervisor_file_is_found(tmp_path: Path) -> None:
-    file = tmp_path / "wrong.conf"
-    file.write_text(WRONG, encoding="utf-8")
-    queues = {"mail": {"time_limit": 60}, "slow": {"time_limit": 1800}}
-
-    assert {(each.id, each.place) for each in supervisor_file.check(file, queues)} == {
+    assert {(each.id, each.place) for each in found} == {
         ("reliable.E020", "program:one"),
-        ("reliable.E021", "program:one"),
         ("reliable.E022", "slow"),
-        ("reliable.W103", "program:one"),
         ("reliable.W120", "program:one"),
     }
