@@ -29,6 +29,17 @@ NEW_FIELD = """
 """
 
 
+TASK_BEFORE_ITS_COMMIT = """\
+from celery import current_app
+from django.db import transaction
+
+
+@transaction.atomic
+def send() -> None:
+    current_app.send_task("accounts.tasks.welcome")
+"""
+
+
 @pytest.fixture(scope="module")
 def unbaked(checkout: Checkout, template: Path) -> Path:
     """Return the template's sources of a project as they stand, without any answer."""
@@ -55,6 +66,7 @@ def test_make_check_passes_at_once_and_changes_no_file(
     printed = passes(folder, "check")
     assert "Success: no issues found" in printed
     assert re.search(r"^Contracts: [0-9]+ kept, 0 broken\.$", printed, re.MULTILINE)
+    assert "System check identified no issues (0 silenced)." in printed
     assert sources(folder) == before
 
 
@@ -67,8 +79,9 @@ def test_make_check_passes_at_once_and_changes_no_file(
         ("reliable/extra.py", "import accounts.models\n\nUSER = accounts.models.User\n", "BROKEN"),
         ("config/templates/extra.html", "<div><p>\n</div>\n", "extra.html"),
         ("accounts/models.py", NEW_FIELD, "0002"),
+        ("accounts/extra.py", TASK_BEFORE_ITS_COMMIT, "reliable.E010"),
     ],
-    ids=["format", "lint", "types", "architecture", "templates", "migrations"],
+    ids=["format", "lint", "types", "architecture", "templates", "migrations", "tasks"],
 )
 def test_make_check_refuses_what_breaks_a_rule_and_repairs_nothing(
     checked: Path, name: str, text: str, complaint: str
