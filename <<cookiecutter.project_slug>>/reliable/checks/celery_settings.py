@@ -1,5 +1,6 @@
 """Celery's settings: names that it ignores, and values that lose, repeat or hang tasks."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -25,6 +26,11 @@ def check(app: Celery, settings: LazySettings) -> Iterator[Finding]:
     yield from _names(app, settings)
     yield from _values(app, app.conf)
     yield from _broker(app.conf, settings)
+    # A deployed supervisor file says it for each of its workers.
+    elsewhere = getattr(settings, "SUPERVISOR_FILE", None)
+    if soft_shutdown(app.conf) and not elsewhere and os.environ.get("REMAP_SIGTERM") != "SIGQUIT":
+        what = "worker_soft_shutdown_timeout is set, and REMAP_SIGTERM is not SIGQUIT."
+        yield Finding("reliable.W111", "worker_soft_shutdown_timeout", what)
     if version("celery") == _EXITS_WITHOUT_REDIS:
         yield Finding("reliable.E007", "celery", "Celery 5.7.0 is installed.")
 
@@ -32,6 +38,25 @@ def check(app: Celery, settings: LazySettings) -> Iterator[Finding]:
 def visibility_timeout(conf: Any) -> float:
     """Seconds until Redis gives an unacknowledged message away; Celery's default is an hour."""
     return float((conf.broker_transport_options or {}).get("visibility_timeout", 3600))
+
+
+def soft_shutdown(conf: Any) -> float:
+    """Seconds after which a stop gives running tasks back; 0 if it waits for them."""
+    return float(conf.worker_soft_shutdown_timeout or 0)
+
+
+def redis_caches(settings: LazySettings) -> Iterator[tuple[str, str]]:
+    """The caches that are Redis: name in CACHES, and each address."""
+    for alias, cache in settings.CACHES.items():
+        locations = cache.get("LOCATION", "")
+        for location in [locations] if isinstance(locations, str) else locations:
+            if location.startswith(("redis", "unix")):
+                yield alias, location
+
+
+def shared_with_broker(alias: str) -> Finding:
+    what = f"The cache {alias!r} is on the broker's Redis instance."
+    return Finding("reliable.E008", f"CACHES[{alias!r}]", what)
 
 
 def uses_redis(conf: Any) -> bool:
@@ -93,9 +118,6 @@ def _broker(conf: Any, settings: LazySettings) -> Iterator[Finding]:
     if missing:
         what = f"The broker's connections have no {' and no '.join(missing)}."
         yield Finding("reliable.W109", "broker_transport_options", what)
-    for alias, cache in settings.CACHES.items():
-        locations = cache.get("LOCATION", "")
-        for location in [locations] if isinstance(locations, str) else locations:
-            if location.startswith(("redis", "unix")) and same_instance(conf.broker_url, location):
-                what = f"The cache {alias!r} is on the broker's Redis instance."
-                yield Finding("reliable.E008", f"CACHES[{alias!r}]", what)
+    for alias, location in redis_caches(settings):
+        if same_instance(conf.broker_url, location):
+            yield shared_with_broker(alias)

@@ -5,10 +5,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
+from django.conf import settings
 from django.db import DatabaseError, connection
+from redis import Redis, RedisError, ResponseError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from reliable.checks.celery_settings import uses_redis
+from reliable.checks.celery_settings import redis_caches, shared_with_broker, uses_redis
 from reliable.checks.findings import Finding
+from reliable.redis import same_instance
 
 # Seconds to wait for a server, and for all workers together.
 _PATIENCE = 2.0
@@ -30,7 +35,12 @@ def _broker(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
     try:
         with app.connection_for_read(transport_options={**limits, **once}) as broker:
             channel: Any = broker.channel()
-            yield from _redis(channel.client)
+            info = channel.client.info()
+            yield from judge_broker(info, _fsync(channel.client))
+            begun = time.time()
+            seconds, microseconds = channel.client.time()
+            yield from _clock("broker", seconds + microseconds / 1e6, begun)
+            yield from _caches(app, str(info.get("run_id")))
             yield from _workers(app, broker, queues)
     # Redis, kombu and the socket each have errors of their own. Not the text: it may quote the URL.
     except Exception as error:  # noqa: BLE001
@@ -38,20 +48,43 @@ def _broker(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("reliable.W130", "broker", what)
 
 
-def _redis(client: Any) -> Iterator[Finding]:
-    # Not CONFIG GET, which a managed Redis forbids.
-    info = client.info()
+def judge_broker(info: Mapping[str, Any], fsync: str) -> Iterator[Finding]:
+    """Findings in what the broker says of itself: its INFO, and its appendfsync."""
     policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         yield Finding("reliable.E030", "broker", f"The broker's maxmemory-policy is {policy}.")
     if not info.get("aof_enabled"):
         yield Finding("reliable.E031", "broker", "The broker keeps no append-only file.")
+    elif fsync == "no":
+        yield Finding("reliable.E033", "broker", "The broker's appendfsync is no.")
     version = str(info.get("valkey_version") or info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
         yield Finding("reliable.W131", "broker", f"The broker is Redis {version}, older than 7.0.")
-    begun = time.time()
-    seconds, microseconds = client.time()
-    yield from _clock("broker", seconds + microseconds / 1e6, begun)
+
+
+def _fsync(client: Any) -> str:
+    # INFO does not say it, and a managed Redis forbids CONFIG: there its provider answers for it.
+    try:
+        return str(client.config_get("appendfsync").get("appendfsync", ""))
+    except ResponseError:
+        return ""
+
+
+def _caches(app: Celery, broker: str) -> Iterator[Finding]:
+    """Caches on the broker's instance by another address; `broker` is its run id."""
+    for alias, location in redis_caches(settings):
+        if same_instance(str(app.conf.broker_url), location):
+            continue  # found in the settings
+        limits: dict[str, Any] = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
+        try:
+            with Redis.from_url(location, **limits, retry=Retry(NoBackoff(), 0)) as cache:
+                info: Any = cache.info("server")
+        except RedisError as error:
+            what = f"The cache {alias!r} does not answer ({type(error).__name__})."
+            yield Finding("reliable.W130", f"CACHES[{alias!r}]", what)
+            continue
+        if info.get("run_id") == broker:
+            yield shared_with_broker(alias)
 
 
 def _postgresql() -> Iterator[Finding]:
@@ -67,10 +100,15 @@ def _postgresql() -> Iterator[Finding]:
         what = f"The database does not answer ({type(error).__name__})."
         yield Finding("reliable.W130", "database", what)
         return
+    yield from judge_postgresql(version)
+    yield from _clock("database", now, begun)
+
+
+def judge_postgresql(version: int) -> Iterator[Finding]:
+    """A finding if `server_version_num` is that of a version too old."""
     if version < _OLDEST_POSTGRESQL:
         what = f"The database is PostgreSQL {version // 10000}, older than 15."
         yield Finding("reliable.W131", "database", what)
-    yield from _clock("database", now, begun)
 
 
 def _clock(server: str, its_time: float, asked: float) -> Iterator[Finding]:

@@ -48,7 +48,8 @@ def _supervisor(app: Celery) -> Iterable[Finding]:
     if path is None:
         return ()
     limits = task_options.limits(app, declared)
-    return supervisor_file.check(path, limits, declared=bool(declared))
+    soft = celery_settings.soft_shutdown(app.conf)
+    return supervisor_file.check(path, limits, declared=bool(declared), soft_shutdown=soft)
 
 
 def _folders() -> list[Path]:

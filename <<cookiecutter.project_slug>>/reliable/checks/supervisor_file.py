@@ -11,12 +11,16 @@ from reliable.checks.findings import Finding
 
 # What supervisor does without the key: https://supervisord.org/configuration.html
 _STOP_WAIT = 10.0
+_REMAPPED = re.compile(r"""\bREMAP_SIGTERM=["']?SIGQUIT\b""")
 
 
-def check(path: Path, limits: Mapping[str, float], *, declared: bool) -> Iterator[Finding]:
+def check(
+    path: Path, limits: Mapping[str, float], *, declared: bool, soft_shutdown: float = 0
+) -> Iterator[Finding]:
     """Findings in the programs that are Celery workers.
 
     limits: the seconds that a task of each queue may take. declared: whether there are no others.
+    soft_shutdown: the seconds after which a stop gives running tasks back; 0 if it never does.
     """
     file = RawConfigParser(strict=False, inline_comment_prefixes=(";",))
     try:
@@ -24,6 +28,7 @@ def check(path: Path, limits: Mapping[str, float], *, declared: bool) -> Iterato
     except (OSError, UnicodeDecodeError, Error) as error:
         yield Finding("reliable.W130", str(path), f"The supervisor file cannot be read: {error}.")
         return
+    for_all = file.get("supervisord", "environment", fallback="")
     consumed: set[str] = set()
     for section in file.sections():
         command = file.get(section, "command", fallback="")
@@ -32,7 +37,16 @@ def check(path: Path, limits: Mapping[str, float], *, declared: bool) -> Iterato
         options = _options(shlex.split(command))
         names = (options.get("queues") or "celery").split(",")
         consumed |= set(names)
-        yield from _program(section, dict(file.items(section)), options, names, limits)
+        limit = max(float(options.get("time-limit", 0)), *(limits.get(name, 0) for name in names))
+        keys = dict(file.items(section))
+        if soft_shutdown:
+            signal = keys.get("stopsignal", "TERM").removeprefix("SIG")
+            if signal == "QUIT" or _REMAPPED.search(f"{for_all},{keys.get('environment', '')}"):
+                limit = soft_shutdown
+            else:
+                what = f"worker_soft_shutdown_timeout is set, and {section} has no REMAP_SIGTERM."
+                yield Finding("reliable.W111", section, what)
+        yield from _program(section, keys, options, limit)
         for name in names:
             if declared and name not in limits:
                 what = f"{section} reads {name}, which nobody declared."
@@ -47,16 +61,13 @@ def _program(
     section: str,
     keys: Mapping[str, str],
     options: Mapping[str, str],
-    names: list[str],
-    limits: Mapping[str, float],
+    limit: float,
 ) -> Iterator[Finding]:
     if keys.get("stopasgroup", "false").lower() in {"true", "1", "yes", "on"}:
         yield Finding("reliable.E021", section, f"{section} has stopasgroup=true.")
-    of_queues = [limits.get(name, 0.0) for name in names]
-    limit = max([float(options.get("time-limit", 0)), *of_queues])
     wait = float(keys.get("stopwaitsecs", _STOP_WAIT))
     if wait <= limit:
-        what = f"{section} waits {wait:g} s for tasks that may take {limit:g} s."
+        what = f"{section} waits {wait:g} s for a stop that may take {limit:g} s."
         yield Finding("reliable.E020", section, what)
     if options.get("pool", "prefork") not in POOLS_WITH_LIMITS:
         yield Finding("reliable.W103", section, f"{section} uses the pool {options['pool']}.")

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from django.conf import settings
 
+from reliable.checks import celery_settings
 from reliable.checks.findings import Finding, silenced
 
 RELIABLE = Path(__file__).parents[1]
@@ -44,6 +47,7 @@ CELERY_WORKER_POOL = "threads"
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60, "visibilty_timeout": 7200}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_BEAT_SCHEDULE = {}
 """
 
@@ -91,7 +95,7 @@ def later(request):
     ship.apply_async((1,), countdown=60 * 60 * 24)         # line 17
 """
 
-# What `manage.py check` is to say, and where: 29 mistakes.
+# What `manage.py check` is to say, and where: 30 mistakes.
 PLANTED = {
     ("reliable.E002", "CELERY_ACKS_LATE"),
     ("reliable.E002", "CELERY_SEND_EVENTS"),
@@ -122,6 +126,7 @@ PLANTED = {
     ("reliable.W108", "sale.tasks.ship"),
     ("reliable.W108", "sale/views.py:17"),
     ("reliable.W109", "broker_transport_options"),
+    ("reliable.W111", "program:one"),
 }
 
 RIGHT_SETTINGS = """
@@ -129,7 +134,8 @@ CACHE = "redis://127.0.0.1:6380/0"
 CELERY_BROKER_URL = "redis://localhost:6379/0"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_ANNOTATIONS = {"*": {"time_limit": 60}, "sale.tasks.tidy": {"time_limit": 600}}
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 """
@@ -143,17 +149,18 @@ def charge(order_id): ...
 @shared_task
 def ship(order_id): ...
 
-@shared_task(queue="slow", time_limit=600)
+@shared_task(queue="slow")
 def tidy(): ...
 """
 
 RIGHT_SUPERVISOR = """
 [program:one]
 command=celery -A sale worker --queues=celery,other
-stopwaitsecs=90
+environment=HOME="/home/sale",REMAP_SIGTERM="SIGQUIT"
 [program:slow]
 command=celery -A sale worker -Q slow
-stopwaitsecs=630
+stopsignal=QUIT
+stopwaitsecs=20
 """
 
 RIGHT_VIEWS = """
@@ -171,12 +178,12 @@ def later(request):
 """
 
 
-def project(directory: Path, settings: str, tasks: str, views: str, supervisor: str) -> Path:
+def project(directory: Path, configured: str, tasks: str, views: str, supervisor: str) -> Path:
     """A bare Django and Celery project with a copy of `reliable` and nothing else of ours."""
     shutil.copytree(RELIABLE, directory / "reliable", ignore=shutil.ignore_patterns("__pycache__"))
     (directory / "sale").mkdir()
     for name, text in {
-        "settings.py": settings + SETTINGS,
+        "settings.py": configured + SETTINGS,
         "sale/__init__.py": "from sale.celery import app\n",
         "sale/celery.py": CELERY,
         "sale/urls.py": "urlpatterns = []\n",
@@ -234,6 +241,18 @@ def test_a_finding_is_silenced_with_a_reason_for_its_place_alone() -> None:
 
     assert silenced([chord, other], {"reliable.E012:a.py:1": "may be lost"}) == ([other], [chord])
     assert silenced([chord, other], {"reliable.E012": "may be lost"}) == ([], [chord, other])
+
+
+@pytest.mark.parametrize(("remapped", "found"), [("", ["reliable.W111"]), ("SIGQUIT", [])])
+def test_a_soft_shutdown_needs_its_signal_where_no_supervisor_file_says_it(
+    monkeypatch: pytest.MonkeyPatch, remapped: str, found: list[str]
+) -> None:
+    monkeypatch.setenv("REMAP_SIGTERM", remapped)
+    app = Celery(set_as_current=False)
+    app.conf.update(task_acks_late=True, worker_soft_shutdown_timeout=5, broker_url="memory://")
+    app.conf.worker_prefetch_multiplier = 1
+
+    assert [finding.id for finding in celery_settings.check(app, settings)] == found
 
 
 @pytest.mark.parametrize(("key", "reason"), [("reliable.E012", " "), ("reliable.E999", "typo")])

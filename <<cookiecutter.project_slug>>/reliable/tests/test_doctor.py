@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,17 @@ import pytest
 from celery import current_app
 from django.conf import settings
 
-from reliable.checks import supervisor_file
+from reliable.checks import live, supervisor_file
+from reliable.checks.findings import Finding
 from reliable.checks.task_options import limits
 from reliable.supervisor.render import Place, generation
 from reliable.testing.system import System
+
+# Where no worker is started.
+NO_WORKER = {("reliable.E032", queue) for queue in settings.QUEUES}
+
+# What a broker's INFO says that matters here, with nothing to find in it.
+HEALTHY = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "redis_version": "7.0.15"}
 
 
 def doctor(system: System) -> tuple[int, set[tuple[str, str]]]:
@@ -35,6 +43,10 @@ def test_each_harm_is_found_at_its_place(system: System) -> None:
     with system.servers.broker.client(0) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("appendonly", "no")
+    # A second address of the broker, which no comparison of addresses can know.
+    port = system.broker_proxy().port
+    system.environment["CACHE_URL"] = f"redis://127.0.0.1:{port}/1"
+    system.environment["BROKER_URL"] = system.servers.broker.broker_url(system.broker_database)
     for queue in settings.QUEUES:
         if queue != "slow":
             system.environment["VISIBILITY_TIMEOUT"] = "4000" if queue == "mail" else "5000"
@@ -43,6 +55,7 @@ def test_each_harm_is_found_at_its_place(system: System) -> None:
 
     assert status == 2
     assert found == {
+        ("reliable.E008", "CACHES['default']"),
         ("reliable.E030", "broker"),
         ("reliable.E031", "broker"),
         ("reliable.E032", "slow"),
@@ -56,6 +69,48 @@ def test_dead_servers_are_findings_and_no_traceback(system: System) -> None:
     system.servers.processes["postgresql"].kill()
 
     assert doctor(system) == (1, {("reliable.W130", "broker"), ("reliable.W130", "database")})
+
+
+@pytest.mark.own_servers
+def test_a_file_that_the_kernel_writes_when_it_likes_and_a_dead_cache_are_found(
+    system: System,
+) -> None:
+    with system.servers.broker.client(0) as client:
+        client.config_set("appendfsync", "no")
+    system.servers.processes["cache"].kill()
+    status, found = doctor(system)
+
+    assert status == 2
+    assert found - NO_WORKER == {
+        ("reliable.E033", "broker"),
+        ("reliable.W130", "CACHES['default']"),
+    }
+
+
+def test_a_clock_that_differs_from_the_servers_is_found(system: System, tmp_path: Path) -> None:
+    # Python imports it at the start of each process: this host is a minute ahead.
+    ahead = "import time\n\nright = time.time\ntime.time = lambda: right() + 60\n"
+    (tmp_path / "sitecustomize.py").write_text(ahead, encoding="utf-8")
+    system.environment["PYTHONPATH"] = str(tmp_path)
+    _, found = doctor(system)
+
+    assert found - NO_WORKER == {("reliable.W132", "broker"), ("reliable.W132", "database")}
+
+
+@pytest.mark.parametrize(
+    ("found", "place"),
+    [
+        (live.judge_broker({**HEALTHY, "redis_version": "6.2.14"}, "everysec"), "broker"),
+        (live.judge_postgresql(140012), "database"),
+    ],
+)
+def test_a_server_older_than_what_was_tested_is_found(found: Iterator[Finding], place: str) -> None:
+    assert [(finding.id, finding.place) for finding in found] == [("reliable.W131", place)]
+
+
+def test_a_valkey_is_not_taken_for_the_old_redis_that_it_claims_to_be() -> None:
+    said = {**HEALTHY, "redis_version": "6.2.14", "valkey_version": "8.0.1"}
+    assert list(live.judge_broker(said, "everysec")) == []
 
 
 def test_the_file_that_we_render_has_no_finding(system: System, tmp_path: Path) -> None:
