@@ -32,7 +32,7 @@ matrix: install  ## test a generated project on each Python here, and on the nex
 system: install  ## test a generated project on the system's own PostgreSQL and Redis
 	@$(BIN)/python scripts/matrix.py --system-servers
 
-benchmark: install  ## measure; B=development (the default) or dispatch
+benchmark: install  ## measure; B=development (the default), dispatch or checks
 	@$(BIN)/python benchmarks/$(or $(B),development).py
 
 clean:  ## delete what these commands made
