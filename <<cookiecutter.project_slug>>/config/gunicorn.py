@@ -5,6 +5,13 @@ Reference: https://docs.gunicorn.org/en/stable/settings.html
 
 import os
 
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Without it gunicorn's own lines are text between the JSON of the others.
+logconfig_dict = settings.LOGGING
+
 # Threads, so that one slow client or query does not occupy a whole process.
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
-from celery import signals
+from celery import Task, signals
 from django.http import HttpRequest, HttpResponse
 from django_structlog import middlewares
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
@@ -89,6 +89,10 @@ def configuration(*, json: bool, level: int | str, release: str) -> dict[str, An
             "django": {"handlers": [], "propagate": True},
             # The middleware says it, with the ids.
             "django.request": {"level": "CRITICAL"},
+            # Their own handlers would write text: gunicorn's (config/gunicorn.py gives it this
+            # dictionary), and the one that Celery gives billiard, whose lines do not propagate.
+            "gunicorn.error": {"handlers": [], "propagate": True},
+            "multiprocessing": {"handlers": ["console"], "propagate": False},
             **{name: {"level": level} for name, level in _SAID_HERE.items()},
         },
     }
@@ -109,6 +113,8 @@ def connect() -> None:
         signals.task_retry: _retrying,
         signals.task_failure: _failed,
     }
+    # By name, since only workers need it, and a project's own task class may name another.
+    Task.Request = "reliable.parent:Request"
     for signal, receiver in receivers.items():
         signal.connect(receiver, dispatch_uid=f"reliable.logging.{receiver.__name__}")
 
@@ -150,7 +156,7 @@ def _started(task_id: str, task: Any, **_: Any) -> None:
     if request.is_eager:  # inside a web request or another task, whose ids stay
         return
     clear_contextvars()
-    bind_contextvars(**_ids(task.name, task_id, request), **(getattr(request, _HEADER, None) or {}))
+    bind_contextvars(**task_ids(task.name, task_id, request))
     request.reliable_started = time.monotonic()
     logger.info("task_started")
 
@@ -176,8 +182,10 @@ def _failed(
     logger.error("task_failed", exception=redacted(text, args, kwargs), **ids)
 
 
-def _ids(name: str, task_id: str, request: Any) -> dict[str, Any]:
+def task_ids(name: str, task_id: str, request: Any) -> dict[str, Any]:
+    """What each line of a task says; `request` is what Celery knows of this attempt."""
     ids = {
+        **(getattr(request, _HEADER, None) or {}),
         "task": name,
         "task_id": task_id,
         "queue": (request.delivery_info or {}).get("routing_key"),

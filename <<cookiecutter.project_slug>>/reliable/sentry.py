@@ -24,8 +24,10 @@ def report_errors(dsn: str, *, release: str) -> None:
     from sentry_sdk.integrations.logging import ignore_logger
     from sentry_sdk.utils import BadDsn
 
-    # Their lines say what the integrations report.
-    for logger in ("reliable.logging", "django_structlog.middlewares.request"):
+    # Their lines say what is reported anyway. gunicorn's parent, besides, must not send from a
+    # thread while it forks.
+    said_twice = ("reliable.logging", "django_structlog.middlewares.request", "multiprocessing")
+    for logger in (*said_twice, "gunicorn.error"):
         ignore_logger(logger)
     try:
         sentry_sdk.init(
@@ -48,6 +50,8 @@ def report_errors(dsn: str, *, release: str) -> None:
 
 
 def _with_ids(event: Any, hint: dict[str, Any]) -> Any:
+    if event.get("logger") == "celery.worker.request" and "exc_info" not in hint:
+        return None  # of a hard time limit, whose exception is reported
     ids = {key: str(value) for key, value in get_contextvars().items()}
     tags = {**ids, "process": process_name()}
     event["tags"] = {**(event.get("tags") or {}), **tags}

@@ -13,6 +13,7 @@ from reliable.testing import tasks
 from reliable.testing.processes import Process
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
+from reliable.tests.limited import limited_worker
 
 nap: Any = tasks.nap
 
@@ -75,13 +76,51 @@ def test_an_exception_is_one_line_with_its_traceback_and_no_argument(system: Sys
     assert "hunter2secret" not in worker.output
 
 
-def test_a_task_lost_with_its_process_is_one_line_with_its_id(system: System) -> None:
+def test_what_a_parent_says_of_a_task_whose_process_died_is_found_by_its_request(
+    system: System,
+) -> None:
     worker = system.worker()
-    task_id = tasks.kill_own_process.delay("poison").id
-    wait_until(lambda: lines(worker, event="task_failed"), "the loss")
+    with bound_contextvars(request_id="from-the-web"):
+        tasks.kill_own_process.delay("poison")
+    nap.delay("other")
+    said_by_parent(worker, "WorkerLostError", lines_of_celery=1)
 
-    [error] = lines(worker, event="task_failed", task_id=task_id)
-    assert "WorkerLostError" in error["exception"]
+
+def test_what_a_parent_says_of_a_task_past_its_limit_is_found_by_its_request(
+    system: System,
+) -> None:
+    worker = limited_worker(system, seconds=1)
+    with bound_contextvars(request_id="from-the-web"):
+        nap.delay("long", 60.0)
+    nap.delay("other")
+    said_by_parent(worker, "TimeLimitExceeded", lines_of_celery=2)
+
+
+def said_by_parent(worker: Process, error: str, *, lines_of_celery: int) -> None:
+    """Expect that much of a lost task, each line with its ids, and nothing of them elsewhere."""
+    ids = {"request_id": "from-the-web", "queue": "default", "attempt": 1}
+    of_celery = {"logger": "celery.worker.request", **ids}
+    wait_until(lambda: len(lines(worker, **of_celery)) == lines_of_celery, "the loss")
+    wait_until(lambda: lines(worker, event="task_succeeded"), "the end of the other")
+
+    [failed] = lines(worker, event="task_failed", **ids)
+    assert error in failed["exception"]
+    assert {line["task_id"] for line in lines(worker, **of_celery)} == {failed["task_id"]}
+    [succeeded] = lines(worker, event="task_succeeded")
+    assert "request_id" not in succeeded
+    assert [line for line in worker.output.splitlines() if not line.startswith("{")] == []
+
+
+def test_gunicorns_own_lines_are_json_too(system: System) -> None:
+    web = system.web()
+    system.get("/admin/login/")
+    web.terminate()
+    web.wait()
+
+    said = [json.loads(line) for line in web.output.splitlines()]
+    assert {"gunicorn.error"} < {line["logger"] for line in said}
+    assert {line["process"] for line in said} == {"web"}
+    assert any(line["event"].startswith("Listening at") for line in said)
 
 
 def test_a_proxys_id_is_kept_and_a_clients_text_is_not(system: System) -> None:

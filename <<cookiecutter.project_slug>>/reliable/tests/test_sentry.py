@@ -3,18 +3,33 @@
 import gzip
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from structlog.contextvars import bound_contextvars
 
 from reliable.sentry import report_errors
 from reliable.testing.system import System
-from reliable.testing.tasks import fail, nap, retry_once_in_a_transaction
+from reliable.testing.tasks import fail, kill_own_process, nap, retry_once_in_a_transaction
 from reliable.testing.waiting import wait_until
+from reliable.tests.limited import limited_worker
+
+# Settings and URLs in one module: a project whose one page raises.
+BROKEN = """
+from {settings} import *
+from django.urls import path
+
+def page(request):
+    raise ValueError("no page today")
+
+ROOT_URLCONF = __name__
+urlpatterns = [path("", page)]
+"""
 
 
 class Sentry:
@@ -74,6 +89,57 @@ def test_a_tasks_exception_is_reported_once_with_the_ids_and_no_argument(
     assert expected.items() <= event["tags"].items()
     assert (event["tags"]["attempt"], event["tags"]["process"]) == ("1", "worker-default")
     assert event["exception"]["values"][0]["value"] == "[redacted] is wrong"
+    assert "hunter2" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("send", "limit", "error"),
+    [
+        (lambda: kill_own_process.delay("poison"), 60, "WorkerLostError"),
+        (lambda: nap.delay("long", 60.0), 1, "TimeLimitExceeded"),
+    ],
+    ids=["process", "time"],
+)
+def test_a_task_lost_with_its_process_or_its_time_is_reported_once_with_the_ids(
+    system: System, sentry: Sentry, send: Callable[[], Any], limit: int, error: str
+) -> None:
+    system.environment["SENTRY_DSN"] = sentry.dsn
+    worker = limited_worker(system, seconds=limit)
+    with bound_contextvars(request_id="from-the-web"):
+        task_id = send().id
+    worker.wait_for_output("Task handler raised error")
+    worker.terminate()
+    worker.wait()
+
+    [event] = sentry.events
+    assert event["exception"]["values"][-1]["type"] == error
+    assert {"request_id": "from-the-web", "task_id": task_id}.items() <= event["tags"].items()
+
+
+def test_a_requests_exception_is_reported_once_with_the_id_of_its_line(
+    system: System, sentry: Sentry, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN.format(settings=settings.SETTINGS_MODULE))
+    system.environment |= {
+        "SENTRY_DSN": sentry.dsn,
+        "DJANGO_SETTINGS_MODULE": "broken",
+        "PYTHONPATH": str(tmp_path),
+    }
+    web = system.web(release="r7")
+    assert system.get("/?token=hunter2").status == 500
+    wait_until(lambda: sentry.events, "the report")
+    # gunicorn's parent logs it as an error, and reports nothing.
+    web.children()[0].kill()
+    web.wait_for_output("SIGKILL")
+    web.terminate()
+    web.wait()
+
+    [event] = sentry.events
+    [failed] = [line for line in map(json.loads, web.output.splitlines()) if "exception" in line]
+    exception = event["exception"]["values"][-1]
+    assert (exception["value"], exception["mechanism"]["type"]) == ("no page today", "django")
+    assert event["tags"]["request_id"] == failed["request_id"]
+    assert (event["tags"]["process"], event["release"]) == ("web", "r7")
     assert "hunter2" not in json.dumps(event)
 
 
