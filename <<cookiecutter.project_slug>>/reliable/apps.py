@@ -7,9 +7,10 @@ class ReliableConfig(AppConfig):
     name = "reliable"
 
     def ready(self) -> None:
-        from reliable import logging, startup
+        from reliable import connections, logging, startup
         from reliable.checks import registration
 
+        connections.keep()
         startup.connect()
         logging.connect()
         registration.connect()

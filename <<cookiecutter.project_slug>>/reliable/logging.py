@@ -12,7 +12,6 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -22,6 +21,8 @@ from django_structlog import middlewares
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from reliable.redaction import redacted
+
 logger = structlog.stdlib.get_logger(__name__)
 
 # What a proxy may hand in. Anything else could fill each line of a request with a client's text.
@@ -29,9 +30,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 # The message header that carries the ids; django-structlog's name for it.
 _HEADER = "__django_structlog__"
-
-# A shorter value would be found in words that have nothing to do with it.
-_SHORTEST_SECRET = 4
 
 # Celery's own lines about a task, which this module writes with the ids and without the values.
 _SAID_HERE = {"celery.app.trace": "CRITICAL", "celery.worker.strategy": "WARNING"}
@@ -156,17 +154,21 @@ def _started(task_id: str, task: Any, **_: Any) -> None:
     if request.is_eager:  # inside a web request or another task, whose ids stay
         return
     clear_contextvars()
+    if getattr(task, "runs_jobs", False):  # jobs have lines of their own
+        return
     bind_contextvars(**task_ids(task.name, task_id, request))
     request.reliable_started = time.monotonic()
     logger.info("task_started")
 
 
 def _succeeded(sender: Any, **_: Any) -> None:
-    logger.info("task_succeeded", **_duration(sender))
+    if not getattr(sender, "runs_jobs", False):
+        logger.info("task_succeeded", **_duration(sender))
 
 
-def _retrying(request: Any, reason: Any, **_: Any) -> None:
-    text = redacted(str(reason), request.args, request.kwargs)
+def _retrying(request: Any, reason: Any = "Its worker was stopped.", **_: Any) -> None:
+    # The parent of a worker that got SIGQUIT gives no reason, and does not know the arguments.
+    text = redacted(str(reason), request.args or (), request.kwargs or {})
     logger.warning("task_retrying", reason=text)
 
 
@@ -200,26 +202,6 @@ def task_ids(name: str, task_id: str, request: Any) -> dict[str, Any]:
 def _duration(task: Any) -> dict[str, int]:
     started = getattr(task.request, "reliable_started", None)
     return {} if started is None else {"duration_ms": round((time.monotonic() - started) * 1000)}
-
-
-def redacted(text: str, args: Any, kwargs: Any) -> str:
-    """The text with the values of a task's arguments replaced: they may be anybody's secrets."""
-    values = sorted(set(_texts([*(args or ()), *(kwargs or {}).values()])), key=len, reverse=True)
-    for value in values:
-        text = text.replace(value, "[redacted]")
-    return text
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _texts(key)
-            yield from _texts(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
-    elif len(text := str(value)) >= _SHORTEST_SECRET and not isinstance(value, bool | None):
-        yield text
 
 
 def _for_people(_: WrappedLogger, __: str, event: EventDict) -> str:

@@ -9,7 +9,7 @@ the dictionary in Python and pass it through `validate`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 DEFAULT_QUEUE = "default"
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_JOBS = ".jobs"
 
 
 class Latency(TypedDict):
@@ -98,6 +99,24 @@ def validate(declared: object, source: str = "QUEUES") -> dict[str, Queue]:
                 )
             declared_by[pattern] = name
     return queues
+
+
+def job_queue(name: str) -> str:
+    """The list for durable tasks beside a queue's own, so that neither kind starves the other.
+
+    No declared queue can have this name. The queue's worker reads both, in turn.
+    """
+    return f"{name}{_JOBS}"
+
+
+def of_job_queue(name: str) -> str | None:
+    """The queue beside which a list stands; None if it is no list for durable tasks."""
+    return name.removesuffix(_JOBS) if name.endswith(_JOBS) else None
+
+
+def read_by_workers(queues: Iterable[str]) -> list[str]:
+    """Each queue, and its list for durable tasks."""
+    return [each for name in queues for each in (name, job_queue(name))]
 
 
 def declared() -> Mapping[str, Queue]:

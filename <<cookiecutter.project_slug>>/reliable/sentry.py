@@ -9,7 +9,8 @@ from celery import current_task
 from django.core.exceptions import ImproperlyConfigured
 from structlog.contextvars import get_contextvars
 
-from reliable.logging import process_name, redacted
+from reliable.logging import process_name
+from reliable.redaction import redacted
 
 
 def report_errors(dsn: str, *, release: str) -> None:
@@ -26,8 +27,9 @@ def report_errors(dsn: str, *, release: str) -> None:
 
     # Their lines say what is reported anyway. gunicorn's parent, besides, must not send from a
     # thread while it forks.
-    said_twice = ("reliable.logging", "django_structlog.middlewares.request", "multiprocessing")
-    for logger in (*said_twice, "gunicorn.error"):
+    said_twice = ("django_structlog.middlewares.request", "multiprocessing")
+    ours = ("reliable.logging", "reliable.jobs")
+    for logger in (*ours, *said_twice, "gunicorn.error"):
         ignore_logger(logger)
     try:
         sentry_sdk.init(

@@ -3,7 +3,7 @@
 Such a task would be accepted by the broker, or refused when it is sent, and nobody would run it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +15,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 
 from reliable import queues
+
+#: What other parts refuse a start for: each returns a sentence for each mistake.
+_others: list[Callable[[], Iterable[str]]] = []
+
+
+def refuse_also(problems: Callable[[], Iterable[str]]) -> None:
+    """Let another part have its say at each start; `problems` is called when tasks are loaded."""
+    _others.append(problems)
 
 
 def connect() -> None:
@@ -59,21 +67,24 @@ def check_routes(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """System check `reliable.E001`."""
+    hint = "Declare the queue in config/queues.yml, or correct its name at the task."
     return [
-        checks.Error(
-            _sentence(task, queue),
-            hint="Declare the queue in config/queues.yml, or correct its name at the task.",
-            obj=task,
-            id="reliable.E001",
-        )
-        for task, queue in undeclared_routes(current_app, queues.declared()).items()
+        *(
+            checks.Error(_sentence(task, queue), hint=hint, obj=task, id="reliable.E001")
+            for task, queue in undeclared_routes(current_app, queues.declared()).items()
+        ),
+        *(checks.Error(problem, id="reliable.E001") for each in _others for problem in each()),
     ]
 
 
 def refuse_undeclared_routes() -> None:
-    """Raise ImproperlyConfigured if a task is routed to a queue that is not declared."""
+    """Raise ImproperlyConfigured if a task is routed to a queue that is not declared, or another
+    part refuses the start.
+    """
     for task, queue in undeclared_routes(current_app, queues.declared()).items():
         raise ImproperlyConfigured(_sentence(task, queue))
+    for problem in (problem for each in _others for problem in each()):
+        raise ImproperlyConfigured(problem)
 
 
 def _end_process(**kwargs: Any) -> None:

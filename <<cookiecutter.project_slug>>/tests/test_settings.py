@@ -111,7 +111,8 @@ def test_a_task_without_options_of_its_own_obeys_the_settings() -> None:
 
 
 def test_a_worker_could_read_the_declared_queues_and_no_other() -> None:
-    assert set(celery_app.amqp.queues) == set(settings.QUEUES)
+    durable = {f"{name}.jobs" for name in settings.QUEUES}
+    assert set(celery_app.amqp.queues) == set(settings.QUEUES) | durable
     with pytest.raises(KeyError):
         celery_app.amqp.queues["typo"]
 
@@ -170,6 +171,9 @@ def test_production_refuses_to_start_without(name: str) -> None:
         ("SECRET_KEY", ""),
         ("TIME_ZONE", "Mars/Olympus"),
         ("LOG_LEVEL", "loud"),
+        # example: begin
+        ("PAYMENT_URL", "payments.example.com"),
+        # example: end
     ],
 )
 def test_production_refuses_a_value_that_it_cannot_read(name: str, value: str) -> None:
@@ -281,7 +285,8 @@ def test_env_example_describes_every_variable_and_no_other() -> None:
 
 
 def test_env_example_says_in_words_what_each_variable_is_for() -> None:
-    paragraphs = (PROJECT / ".env.example").read_text(encoding="utf-8").split("\n\n")
+    example = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    paragraphs = re.sub("^# example: .*\n", "", example, flags=re.MULTILINE).split("\n\n")
     assert [text for text in paragraphs if not re.match(r"# [A-Z][a-z-]+.* ", text)] == []
 
 

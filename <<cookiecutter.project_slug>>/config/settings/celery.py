@@ -12,7 +12,7 @@ from config.settings.core import TIME_ZONE
 from config.settings.env import DEBUG, env, only_in_development
 from config.settings.queues import QUEUES
 from reliable.development.paths import DEVELOPMENT
-from reliable.queues import DEFAULT_QUEUE, celery_routes
+from reliable.queues import DEFAULT_QUEUE, celery_routes, read_by_workers
 from reliable.redis import check_url, same_instance
 
 CELERY_BROKER_URL = check_url(
@@ -30,7 +30,9 @@ if not DEBUG and same_instance(CELERY_BROKER_URL, CACHE_URL):
 # --- Queues, from config/queues.yml -------------------------------------------------------------
 
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#task-queues
-CELERY_TASK_QUEUES = [Queue(name, Exchange(name), routing_key=name) for name in QUEUES]
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name) for name in read_by_workers(QUEUES)
+]
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#task-routes
 CELERY_TASK_ROUTES = celery_routes(QUEUES)
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#task-default-queue
@@ -61,6 +63,11 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 # behind a long one (29 s instead of 0.02 s).
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#worker-prefetch-multiplier
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Without it a worker takes a message for a process that is busy, and holds it back from others that
+# are not: the one short task behind a long one. A durable task is acknowledged before it runs, so
+# that prefetch_multiplier does not count it.
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html#worker-disable-prefetch
+CELERY_WORKER_DISABLE_PREFETCH = True
 # True cancels the running tasks when Redis restarts, and their messages return an hour later.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#worker-cancel-long-running-tasks-on-connection-loss
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False

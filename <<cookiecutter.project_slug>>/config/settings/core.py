@@ -26,9 +26,11 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.postgres",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "reliable",
+    "reliable.jobs",
     "accounts",
     # example: begin
     "shop",
@@ -51,3 +53,13 @@ except (ValueError, ZoneInfoNotFoundError) as error:
     raise ImproperlyConfigured(
         f"TIME_ZONE={TIME_ZONE} is no time zone; write for example TIME_ZONE=Europe/Berlin."
     ) from error
+
+# example: begin
+# Who takes the shop's money: /charges is added to it. Without it nobody is charged and each order
+# counts as paid, with a warning in the log, since the shop is there to be looked at.
+PAYMENT_URL = env.str("PAYMENT_URL", default="").rstrip("/")
+if PAYMENT_URL and not PAYMENT_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured(
+        "PAYMENT_URL has no scheme; write for example PAYMENT_URL=https://payments.example.com."
+    )
+# example: end

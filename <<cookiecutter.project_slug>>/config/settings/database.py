@@ -48,4 +48,9 @@ _default["CONN_MAX_AGE"] = 60
 # Without it the first request or task after a restart of PostgreSQL fails on a dead connection.
 _default["CONN_HEALTH_CHECKS"] = True
 
+# Behind PgBouncer in transaction mode: without it a cursor or a prepared statement is looked for in
+# another session than the one that has it. What stands in `options` above is to be set at the role.
+# https://docs.djangoproject.com/en/5.2/ref/databases/#transaction-pooling-server-side-cursors
+_default["DISABLE_SERVER_SIDE_CURSORS"] = env.bool("DATABASE_POOLED", default=False)
+
 DATABASES = {"default": _default}

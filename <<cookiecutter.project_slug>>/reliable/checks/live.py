@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from reliable.checks.celery_settings import redis_caches, shared_with_broker, uses_redis
 from reliable.checks.findings import Finding
+from reliable.queues import of_job_queue
 from reliable.redis import same_instance
 
 # Seconds to wait for a server, and for all workers together.
@@ -122,11 +123,13 @@ def _workers(app: Celery, broker: Any, queues: Mapping[str, Any]) -> Iterator[Fi
     inspect = app.control.inspect(timeout=_PATIENCE, connection=broker)
     reading = inspect.active_queues() or {}
     read = {queue["name"] for each in reading.values() for queue in each}
-    for name in queues or app.amqp.queues:
+    # A worker reads a queue's list of durable tasks beside the queue.
+    lists = {name for name in app.amqp.queues if of_job_queue(name)}
+    for name in dict.fromkeys([*(queues or app.amqp.queues), *sorted(lists)]):
         if name not in read:
             yield Finding("reliable.E032", name, f"No running worker reads the queue {name}.")
     if queues:
-        for name in sorted(read - set(queues)):
+        for name in sorted(read - set(queues) - lists):
             yield Finding("reliable.W120", name, f"A worker reads {name}, which nobody declared.")
     timeouts = {
         worker: (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)

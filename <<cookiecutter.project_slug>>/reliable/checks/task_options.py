@@ -7,6 +7,7 @@ from celery import Celery
 
 from reliable.checks.celery_settings import uses_redis, visibility_timeout
 from reliable.checks.findings import Finding
+from reliable.queues import job_queue
 from reliable.startup import queue_of
 
 
@@ -25,7 +26,9 @@ def check(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
         longest = max(longest, limit)
         if str(conf.result_backend or "").startswith("redis") and not task.ignore_result:
             yield Finding("reliable.E005", name, f"{name} leaves its result in Redis.")
-        if task.acks_late is False and conf.task_acks_late:
+        # The runner of durable tasks is: what it loses is offered again from its row.
+        runs_jobs = getattr(task, "runs_jobs", False)
+        if task.acks_late is False and conf.task_acks_late and not runs_jobs:
             yield Finding("reliable.E003", name, f"{name} is acknowledged before it runs.")
         if task.reject_on_worker_lost and not conf.task_reject_on_worker_lost:
             yield Finding("reliable.W105", name, f"{name} is rejected when its process dies.")
@@ -53,7 +56,9 @@ def limits(app: Celery, queues: Mapping[str, Any]) -> dict[str, float]:
         # A task's own limit wins over its worker's.
         limit = task.time_limit or (0 if queues else conf.task_time_limit) or 0
         longest[queue] = max(longest.get(queue, 0.0), limit)
-    return longest
+    # Beside a queue its worker reads the list of its durable tasks.
+    lists = {job_queue(name): limit for name, limit in longest.items()}
+    return longest | {name: limit for name, limit in lists.items() if name in app.amqp.queues}
 
 
 def _retries(name: str, task: Any) -> Iterator[Finding]:

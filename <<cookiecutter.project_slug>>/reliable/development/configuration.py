@@ -33,11 +33,12 @@ def layout(queues: Mapping[str, Queue]) -> Layout:
 
 
 def programs(queues: Mapping[str, Queue], port: int) -> list[Program]:
-    """Web, on 127.0.0.1:`port` too; each queue's worker with one process; beat. All reload."""
+    """Web, on 127.0.0.1:`port` too; a worker of one process a queue; relay; beat. All reload."""
     everything = layout(queues)
     return [
         _reloading(everything.web(binds=(f"127.0.0.1:{port}",))),
         *(_reloading(everything.worker(queue, concurrency=1), overlap=True) for queue in queues),
+        _reloading(everything.relay(), overlap=True),
         _reloading(everything.beat()),
     ]
 

@@ -30,7 +30,7 @@ _TICK = 0.1
 _DEADLINE = 60.0
 
 # How each program says in its log that it works.
-_READY = re.compile(r" ready\.$|Listening at|beat: Starting")
+_READY = re.compile(r" ready\.$|Listening at|beat: Starting|relay\.started")
 # What the reloader says of a program that could not read the project.
 _ENDED = re.compile(r"^ended with exit status")
 # What the servers say at each start and stop, of no use to a developer.

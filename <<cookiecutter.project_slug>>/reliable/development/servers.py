@@ -46,7 +46,7 @@ class PostgreSQL:
         shutil.rmtree(unfinished, ignore_errors=True)
         self.data.parent.mkdir(parents=True, exist_ok=True)
         _run(
-            *_not_as_root(),
+            *not_as_root(),
             *(str(self.binaries / "initdb"), "--pgdata", str(unfinished), "--username", USER),
             *("--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"),
         )
@@ -61,7 +61,7 @@ class PostgreSQL:
             **self.options,
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return [*_not_as_root(), str(self.binaries / "postgres"), "-D", str(self.data), *settings]
+        return [*not_as_root(), str(self.binaries / "postgres"), "-D", str(self.data), *settings]
 
     def url(self, database: str) -> str:
         return f"postgresql://{USER}@/{database}?host={quote(str(self.sockets))}"
@@ -200,7 +200,7 @@ def _package(name: str) -> Path:
 
 
 @cache
-def _not_as_root() -> tuple[str, ...]:
+def not_as_root() -> tuple[str, ...]:
     """What to put before a command of PostgreSQL, which refuses to run as root.
 
     A user namespace in which root is called nobody: files keep their owner, no account is made,

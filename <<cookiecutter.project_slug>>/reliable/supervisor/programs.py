@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from reliable.queues import Queue
+from reliable.queues import Queue, job_queue
 
 # Seconds between a queue's hard limit, when Celery kills the task, and the moment when supervisor
 # kills the worker. A stop wait below the limit loses the running task, or leaves its message
@@ -17,6 +17,8 @@ STOP_MARGIN = 30
 WEB_STOP_WAIT = 40
 
 BEAT_STOP_WAIT = 10
+# A relay ends after its batch.
+RELAY_STOP_WAIT = 20
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Layout:
             arguments=(
                 *("--app", self.settings["celery_app"], "--quiet"),
                 "worker",
-                *("--queues", queue),
+                *("--queues", f"{queue},{job_queue(queue)}"),
                 *("--hostname", f"{queue}-{self.deploy_id}@%h"),
                 *("--pool", pool),
                 *("--concurrency", str(concurrency or declared["concurrency"])),
@@ -128,6 +130,16 @@ class Layout:
         """One worker a queue; `concurrency` overrides the declared one by queue."""
         overrides = concurrency or {}
         return [self.worker(queue, concurrency=overrides.get(queue)) for queue in self.queues]
+
+    def relay(self) -> Program:
+        """It publishes durable tasks. Of the generation: old and new may run side by side."""
+        return Program(
+            name=f"relay-{self.deploy_id}",
+            module="manage",
+            arguments=("relay",),
+            stop_wait=RELAY_STOP_WAIT,
+            environment=self._environment("relay"),
+        )
 
     def beat(self) -> Program:
         """Its name is the same in each deploy: two beats would send each tick twice."""

@@ -48,6 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "own_servers: the test harms a server, and gets three of its own",
     )
+    config.addinivalue_line(
+        "markers",
+        "chaos: real faults under load, half a minute each; `make chaos` runs them",
+    )
     # As Ctrl-C: fixtures end what they started. By default TERM would leave all of it running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

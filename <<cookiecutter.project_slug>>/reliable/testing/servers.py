@@ -1,8 +1,11 @@
 """PostgreSQL and two Valkey instances for one test run, or for one test that harms them."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from reliable.development.servers import (
@@ -20,7 +23,7 @@ from reliable.testing.waiting import wait_until
 
 # Fast, and as safe as a test needs: a killed server keeps what it committed, a machine that loses
 # power would not. (Without synchronous_commit a killed server loses its last 0.2 s.)
-_POSTGRESQL_OPTIONS = {
+POSTGRESQL_OPTIONS = {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
@@ -32,9 +35,20 @@ BROKER_DATABASES = 1000
 
 
 class Servers:
-    """The servers below one directory, as processes that can be killed, frozen and restarted."""
+    """The servers below one directory, as processes that can be killed, frozen and restarted.
 
-    def __init__(self, directory: Path, *, marker: str, system: bool = False) -> None:
+    postgresql: settings on top of POSTGRESQL_OPTIONS, for who must not have them that fast:
+    {"fsync": "on"}.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        marker: str,
+        system: bool = False,
+        postgresql: Mapping[str, str] | None = None,
+    ) -> None:
         binaries = system_postgresql() if system else embedded_postgresql()
         valkey = system_valkey() if system else embedded_valkey()
         self.directory = directory
@@ -43,7 +57,7 @@ class Servers:
             data=directory / "postgresql",
             sockets=directory,
             binaries=binaries,
-            options=_POSTGRESQL_OPTIONS,
+            options={**POSTGRESQL_OPTIONS, **(postgresql or {})},
         )
         self.broker = Valkey(
             data=directory / "broker",
@@ -89,6 +103,13 @@ class Servers:
         wait_until(server.answers, f"an answer of {name}", saw=lambda: process.output[-2000:])
 
     def stop(self) -> None:
+        """End all three; PostgreSQL by INT, since a killed one leaves its shared memory behind."""
+        postgresql = self.processes["postgresql"]
+        if postgresql.alive:
+            postgresql.thaw()
+            os.kill(postgresql.pid, signal.SIGINT)
+            with contextlib.suppress(AssertionError):  # then it is killed below
+                postgresql.wait(timeout=10)
         for process in self.processes.values():
             process.end()
         shutil.rmtree(self.directory, ignore_errors=True)

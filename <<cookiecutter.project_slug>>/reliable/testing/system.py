@@ -90,10 +90,19 @@ class System:
         process.wait_for_output(" ready.")
         return process
 
-    def web(self, *, release: str = "a") -> Process:
-        """Start gunicorn at `self.url`, and wait until it listens."""
-        process = self.start(self.layout(release).web(binds=(f"127.0.0.1:{self.port}",)))
+    def web(self, *, release: str = "a", wsgi: str = "") -> Process:
+        """Start gunicorn at `self.url`, and wait until it listens. wsgi: another site's module."""
+        layout = self.layout(release)
+        if wsgi:
+            layout = replace(layout, settings={**layout.settings, "wsgi": wsgi})
+        process = self.start(layout.web(binds=(f"127.0.0.1:{self.port}",)))
         process.wait_for_output("Booting worker")
+        return process
+
+    def relay(self, *, release: str = "a") -> Process:
+        """Start a relay, and wait until it publishes."""
+        process = self.start(self.layout(release).relay())
+        process.wait_for_output("relay.started")
         return process
 
     def beat(self, *, release: str = "a") -> Process:
@@ -245,7 +254,10 @@ def _point_celery_at(url: str) -> None:
 def _with_test_tasks(program: Program) -> Program:
     if program.module != "celery" or "worker" not in program.arguments:
         return program
-    return replace(program, arguments=(*program.arguments, "--include", "reliable.testing.tasks"))
+    return replace(
+        program,
+        arguments=(*program.arguments, "--include", "reliable.testing.tasks,reliable.testing.jobs"),
+    )
 
 
 def _free_port() -> int:

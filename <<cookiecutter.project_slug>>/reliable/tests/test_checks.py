@@ -156,7 +156,7 @@ def tidy(): ...
 RIGHT_SUPERVISOR = """
 [program:one]
 command=celery -A sale worker --queues=celery,other
-environment=HOME="/home/sale",REMAP_SIGTERM="SIGQUIT"
+environment=HOME="/srv/sale",REMAP_SIGTERM="SIGQUIT"
 [program:slow]
 command=celery -A sale worker -Q slow
 stopsignal=QUIT

@@ -13,11 +13,12 @@ from django.conf import settings
 from reliable.checks import live, supervisor_file
 from reliable.checks.findings import Finding
 from reliable.checks.task_options import limits
+from reliable.queues import read_by_workers
 from reliable.supervisor.render import Place, generation
 from reliable.testing.system import System
 
 # Where no worker is started.
-NO_WORKER = {("reliable.E032", queue) for queue in settings.QUEUES}
+NO_WORKER = {("reliable.E032", queue) for queue in read_by_workers(settings.QUEUES)}
 
 # What a broker's INFO says that matters here, with nothing to find in it.
 HEALTHY = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "redis_version": "7.0.15"}
@@ -59,6 +60,7 @@ def test_each_harm_is_found_at_its_place(system: System) -> None:
         ("reliable.E030", "broker"),
         ("reliable.E031", "broker"),
         ("reliable.E032", "slow"),
+        ("reliable.E032", "slow.jobs"),
         ("reliable.W101", "workers"),
     }
 
@@ -140,3 +142,11 @@ def test_a_file_is_held_to_the_declared_queues(tmp_path: Path) -> None:
         ("reliable.E022", "slow"),
         ("reliable.W120", "program:one"),
     }
+
+
+def test_a_worker_that_reads_no_durable_tasks_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "old.conf"
+    file.write_text("[program:mail]\ncommand=celery worker -Q mail\nstopwaitsecs=90\n")
+    [finding] = supervisor_file.check(file, {"mail": 60, "mail.jobs": 60}, declared=True)
+
+    assert (finding.id, finding.place) == ("reliable.E022", "mail.jobs")

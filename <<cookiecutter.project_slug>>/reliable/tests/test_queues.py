@@ -223,7 +223,8 @@ def test_adding_a_queue_is_one_edit(file: Path, settings: Settings) -> None:
     parser.read_string(output.getvalue())
     worker = parser["program:worker-image-resize-d1"]
 
-    assert "--queues image-resize --hostname image-resize-d1@" in worker["command"]
+    reads = "--queues image-resize,image-resize.jobs"
+    assert f"{reads} --hostname image-resize-d1@" in worker["command"]
     assert "--concurrency 3 --soft-time-limit 200 --time-limit 240" in worker["command"]
     assert 'PROCESS="worker-image-resize"' in worker["environment"]
     assert int(worker["stopwaitsecs"]) > 240

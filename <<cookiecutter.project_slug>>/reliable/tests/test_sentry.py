@@ -13,7 +13,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from structlog.contextvars import bound_contextvars
 
+from reliable.jobs import State
 from reliable.sentry import report_errors
+from reliable.testing.jobs import fail_always
 from reliable.testing.system import System
 from reliable.testing.tasks import fail, kill_own_process, nap, retry_once_in_a_transaction
 from reliable.testing.waiting import wait_until
@@ -90,6 +92,27 @@ def test_a_tasks_exception_is_reported_once_with_the_ids_and_no_argument(
     assert (event["tags"]["attempt"], event["tags"]["process"]) == ("1", "worker-default")
     assert event["exception"]["values"][0]["value"] == "[redacted] is wrong"
     assert "hunter2" not in json.dumps(event)
+
+
+def test_a_failed_job_is_reported_once_with_its_ids_and_no_secret(
+    system: System, sentry: Sentry
+) -> None:
+    system.environment["SENTRY_DSN"] = sentry.dsn
+    system.relay()
+    worker = system.worker(release="r7", concurrency=1)
+    with bound_contextvars(request_id="from-the-web"):
+        handle = fail_always.delay("hunter2secret")
+    wait_until(lambda: handle.state == State.FAILED, "the last attempt")
+    worker.terminate()
+    worker.wait()
+
+    assert len(system.events.of("fail")) == 2
+    [event] = sentry.events
+    assert {"request_id": "from-the-web", "job_id": str(handle.id), "attempt": "2"}.items() <= (
+        event["tags"].items()
+    )
+    assert event["exception"]["values"][0]["value"] == "[redacted] is wrong"
+    assert "hunter2" not in json.dumps(event) + worker.output
 
 
 @pytest.mark.parametrize(

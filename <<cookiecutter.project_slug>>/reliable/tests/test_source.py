@@ -4,7 +4,7 @@ import pytest
 
 from reliable.checks.source import Known, scan
 
-KNOWN = Known({"charge": False, "safe": True}, frozenset({"Order"}), True, 3600)  # noqa: FBT003
+KNOWN = Known({"charge": False, "safe": True}, frozenset({"Order"}), True, 3600)
 
 
 @pytest.mark.parametrize(

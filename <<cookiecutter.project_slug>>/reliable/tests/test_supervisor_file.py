@@ -68,7 +68,7 @@ def test_supervisor_reads_every_program_as_it_is_meant(logs: Path) -> None:
     groups = read_by_supervisor(render(f"--log-dir={logs}"), logs)
 
     assert set(groups) == {"generation-d1", "beat"}
-    assert sorted(groups["generation-d1"]) == sorted(["web-d1", *WORKERS])
+    assert sorted(groups["generation-d1"]) == sorted(["web-d1", "relay-d1", *WORKERS])
     for program in [*groups["generation-d1"].values(), *groups["beat"].values()]:
         assert program.stopsignal == 15
         assert program.stopasgroup is False
@@ -80,7 +80,7 @@ def test_supervisor_reads_every_program_as_it_is_meant(logs: Path) -> None:
         assert program.redirect_stderr is True
 
 
-@pytest.mark.parametrize("name", ["web-d1", *WORKERS, "beat"])
+@pytest.mark.parametrize("name", ["web-d1", *WORKERS, "relay-d1", "beat"])
 def test_a_stop_lets_the_program_finish_and_leaves_no_orphans(name: str) -> None:
     program = programs(render())[name]
     assert program["stopsignal"] == "TERM"
@@ -100,7 +100,8 @@ def test_supervisor_waits_longer_than_the_queues_hard_limit(queue: str, logs: Pa
     assert f"--time-limit {declared['time_limit']}" in worker.command
     assert f"--soft-time-limit {declared['soft_time_limit']}" in worker.command
     assert f"--concurrency {declared['concurrency']}" in worker.command
-    assert f"--queues {queue} --hostname {queue}-d1@%h --pool prefork" in worker.command
+    assert f"--queues {queue},{queue}.jobs --hostname {queue}-d1@%h" in worker.command
+    assert "--pool prefork" in worker.command
     assert worker.environment["PROCESS"] == f"worker-{queue}"
 
 
@@ -132,7 +133,7 @@ def test_two_deploys_share_no_name_and_no_socket_except_beat() -> None:
 def test_beat_stands_outside_the_group_so_that_a_drain_does_not_end_it() -> None:
     parser = sections(render())
     group = parser["group:generation-d1"]["programs"].split(",")
-    assert sorted(group) == sorted(["web-d1", *WORKERS])
+    assert sorted(group) == sorted(["web-d1", "relay-d1", *WORKERS])
     assert "program:beat" in parser
 
 

@@ -11,8 +11,8 @@ from reliable.supervisor.render import HEADER, Place, generation
 
 class Command(BaseCommand):
     help = (
-        "Print supervisor's configuration for one deploy on this host: a group with the web process"
-        " and one worker a queue, and beat beside it."
+        "Print supervisor's configuration for one deploy on this host: a group with the web"
+        " process, one worker a queue and a relay, and beat beside it."
     )
     requires_system_checks = ()
 
@@ -21,9 +21,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--programs",
             nargs="+",
-            default=["web", "workers", "beat"],
+            default=["web", "workers", "relay", "beat"],
             metavar="NAME",
-            help="what this host runs: web, workers, worker-QUEUE, beat (default: all)",
+            help="what this host runs: web, workers, worker-QUEUE, relay, beat (default: all)",
         )
         parser.add_argument(
             "--concurrency",
@@ -78,6 +78,8 @@ def _select(layout: Layout, name: str, concurrency: dict[str, int]) -> list[Prog
         )
     if name == "web":
         return [layout.web()]
+    if name == "relay":
+        return [layout.relay()]
     if name == "beat":
         return [layout.beat()]
     if name == "workers":
@@ -85,7 +87,8 @@ def _select(layout: Layout, name: str, concurrency: dict[str, int]) -> list[Prog
     queue = name.removeprefix("worker-")
     if name.startswith("worker-") and queue in layout.queues:
         return [layout.worker(queue, concurrency=concurrency.get(queue))]
-    known = ", ".join(["web", "workers", *(f"worker-{queue}" for queue in layout.queues), "beat"])
+    each = [f"worker-{queue}" for queue in layout.queues]
+    known = ", ".join(["web", "workers", *each, "relay", "beat"])
     raise CommandError(f"--programs {name}: there is no such program; there are {known}.")
 
 

@@ -1,0 +1,236 @@
+"""The tables. What changes them on the hot path stands in sql.py, with the index that serves it."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from reliable.jobs.states import FINISHED, UNFINISHED, Outcome, State
+
+
+class Job(models.Model):
+    """One call of a durable task, from its commit until it is purged."""
+
+    # Made by the caller (UUIDv7, so that new rows stand together in the index).
+    id = models.UUIDField(primary_key=True)
+    task = models.TextField()
+    queue = models.TextField()
+    args = models.JSONField(db_default=[])
+    kwargs = models.JSONField(db_default={})
+    state = models.TextField(choices=State, db_default=State.WAITING)
+    # 0 to 9; 9 is published first.
+    priority = models.SmallIntegerField(db_default=5)
+    # A future one is the schedule; a retry's backoff stands here too.
+    run_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True)
+
+    # A message should be in the broker since then; how often one was sent since the last claim.
+    published_at = models.DateTimeField(null=True)
+    offers = models.SmallIntegerField(db_default=0)
+
+    # The fence: raised by each claim, never lowered. Who holds an older one writes nothing.
+    claim_no = models.IntegerField(db_default=0)
+    # What counts against max_attempts: exceptions, crashes, time limits.
+    attempt = models.SmallIntegerField(db_default=0)
+    max_attempts = models.SmallIntegerField(db_default=5)
+    # Seconds; doubled with each attempt, then drawn from zero to that.
+    backoff = models.FloatField(db_default=5)
+    # Seconds.
+    time_limit = models.IntegerField(db_default=60)
+    # Body and completion are one transaction.
+    atomic = models.BooleanField(db_default=True)
+
+    # While it runs: the process start that holds it, and its database session.
+    worker = models.UUIDField(null=True)
+    backend = models.IntegerField(null=True)
+    started_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    # Its worker died with others in it. A worker runs one suspect at a time, so that the next death
+    # is charged to the right one.
+    suspect = models.BooleanField(db_default=False)
+    # Given back by releases that cannot run it: how often, and since when.
+    misfits = models.SmallIntegerField(db_default=0)
+    misfit_since = models.DateTimeField(null=True)
+
+    result = models.JSONField(null=True)
+    error = models.TextField(db_default="")
+    progress = models.JSONField(null=True)
+    checkpoint = models.JSONField(null=True)
+
+    # What travels with it: request id, trace, tenant, language.
+    headers = models.JSONField(db_default={})
+    tags = ArrayField(models.TextField(), db_default=[])
+    release_enqueued = models.TextField(db_default="")
+    release_ran = models.TextField(db_default="")
+    parent_id = models.UUIDField(null=True)
+    workflow_id = models.UUIDField(null=True)
+    concurrency_key = models.TextField(null=True)  # noqa: DJ001 - absent is not empty
+    # Cleared by the claim, or by the end if `unique_running`; so it never collides on a retry.
+    unique_key = models.TextField(null=True)  # noqa: DJ001
+    unique_running = models.BooleanField(db_default=False)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "reliable_job"
+        indexes = (
+            # sql.PUBLISH
+            models.Index(
+                "queue",
+                "priority",
+                "run_at",
+                "id",
+                name="reliable_job_due",
+                condition=Q(state=State.WAITING, published_at__isnull=True),
+            ),
+            # sql.OFFER_AGAIN
+            models.Index(
+                "queue",
+                "published_at",
+                name="reliable_job_published",
+                condition=Q(state=State.WAITING, published_at__isnull=False),
+            ),
+            # sql.BEAT, sql.RUNNING
+            models.Index("worker", name="reliable_job_running", condition=Q(state=State.RUNNING)),
+            # sql.EXPIRE
+            models.Index(
+                "expires_at",
+                name="reliable_job_expires",
+                condition=Q(state=State.WAITING, expires_at__isnull=False),
+            ),
+            # sql.PURGE, and the lists of what ended
+            models.Index(
+                "state",
+                "finished_at",
+                name="reliable_job_finished",
+                condition=Q(state__in=FINISHED),
+            ),
+            models.Index(
+                "parent_id", name="reliable_job_parent", condition=Q(parent_id__isnull=False)
+            ),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                "task",
+                "unique_key",
+                name="reliable_job_unique",
+                condition=Q(unique_key__isnull=False),
+            ),
+            # Two children of a worker that claim at the same moment do not see each other.
+            models.UniqueConstraint(
+                "worker",
+                name="reliable_job_one_suspect",
+                condition=Q(state=State.RUNNING, suspect=True),
+            ),
+            # PostgreSQL reads each of these at each update, word by word: few, and short.
+            models.CheckConstraint(
+                condition=Q(state=State.RUNNING, worker__isnull=False, deadline_at__isnull=False)
+                | (~Q(state=State.RUNNING) & Q(worker__isnull=True, deadline_at__isnull=True)),
+                name="reliable_job_holder",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=UNFINISHED, finished_at__isnull=True)
+                | Q(state__in=FINISHED, finished_at__isnull=False, unique_key__isnull=True),
+                name="reliable_job_end",
+            ),
+            models.CheckConstraint(
+                condition=(Q(state=State.WAITING) | Q(published_at__isnull=True))
+                & (Q(state=State.SUCCEEDED) | Q(result__isnull=True)),
+                name="reliable_job_published_or_result",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    attempt__range=(0, F("max_attempts")),
+                    claim_no__gte=F("attempt"),
+                    priority__range=(0, 9),
+                ),
+                name="reliable_job_counts",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id}"
+
+
+class Attempt(models.Model):
+    """An attempt that did not succeed. One that did leaves no row: the job says all of it."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="attempts")
+    claim_no = models.IntegerField()
+    outcome = models.TextField(choices=Outcome)
+    counted = models.BooleanField()
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(db_default=Now())
+    worker = models.UUIDField(null=True)
+    release = models.TextField(db_default="")
+    error = models.TextField(db_default="")
+    traceback = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "reliable_attempt"
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.ended_at}"
+
+
+class Queue(models.Model):
+    """What an operator said about a queue; one without a row just runs."""
+
+    name = models.TextField(primary_key=True)
+    paused_at = models.DateTimeField(null=True)
+    paused_by = models.TextField(db_default="")
+    paused_why = models.TextField(db_default="")
+    paused_until = models.DateTimeField(null=True)
+    # Running jobs over all hosts.
+    limit = models.IntegerField(null=True)
+
+    class Meta:
+        db_table = "reliable_queue"
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(paused_at__isnull=False) | Q(paused_until__isnull=True, paused_by=""),
+                name="reliable_queue_paused_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=Q(limit__isnull=True) | Q(limit__gte=1), name="reliable_queue_limit"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Schedule(models.Model):
+    """A periodic entry: the tick that was enqueued last. A tick is this row's UPDATE and the job's
+    INSERT in one transaction, so that it happens once however many beats there are.
+    """
+
+    name = models.TextField(primary_key=True)
+    last_due = models.DateTimeField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    paused_by = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "reliable_schedule"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Worker(models.Model):
+    """One start of a worker process. It is alive while `beat` moves."""
+
+    # New at each start: a restarted namesake must not keep what its dead predecessor held.
+    id = models.UUIDField(primary_key=True)
+    name = models.TextField()
+    release = models.TextField(db_default="")
+    queues = ArrayField(models.TextField())
+    slots = models.IntegerField()
+    beat = models.BigIntegerField(db_default=0)
+    started_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "reliable_worker"
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,419 @@
+"""Body and completion are one transaction: each edge of that."""
+
+import contextlib
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from celery.exceptions import Ignore, Reject, Retry
+from django.contrib.auth.models import Group
+from django.db import IntegrityError, connection, transaction
+from django.db.utils import OperationalError
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from reliable.jobs import (
+    Discard,
+    NoJob,
+    Snooze,
+    State,
+    context,
+    current_job,
+    durable_task,
+    runner,
+    sql,
+)
+from reliable.jobs.database import Session
+from reliable.jobs.models import Attempt, Job
+from reliable.testing.run_jobs import run_jobs
+
+WORKER = uuid.uuid4()
+
+# What the body of the next `act` does.
+_act: list[Callable[[], Any]] = []
+
+
+@durable_task(queue="default", max_attempts=2, backoff=0)
+def act() -> Any:
+    """Leave an effect, and then do what the test says."""
+    Group.objects.create(name=f"effect {current_job().attempt}")
+    return _act[-1]()
+
+
+@durable_task(queue="default", max_attempts=2, backoff=0, atomic=False)
+def act_outside() -> Any:
+    return _act[-1]()
+
+
+def run_once(does: Callable[[], Any], task: Any = act) -> Job:
+    """Run one attempt as a worker does, and return the row."""
+    _act.append(does)
+    handle = task.delay()
+    assert runner.run(handle.id, WORKER)
+    return Job.objects.get(pk=handle.id)
+
+
+def raises(error: BaseException) -> Callable[[], Any]:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def effects() -> int:
+    return Group.objects.count()
+
+
+@pytest.fixture(autouse=True)
+def _no_session_is_left() -> Iterator[None]:
+    """Close what `progress` opened: it would keep the test's database from being dropped."""
+    yield
+    session = context.beside.get()
+    if isinstance(session, Session):
+        session.close()
+
+
+# --- What the body raises ------------------------------------------------------------------------
+
+
+def test_effects_and_completion_are_committed_together(transactional_db: None) -> None:
+    job = run_once(lambda: {"sent": 3})
+    assert (job.state, job.result, job.attempt, effects()) == (State.SUCCEEDED, {"sent": 3}, 0, 1)
+    assert (job.worker, job.backend, job.deadline_at) == (None, None, None)
+    assert not Attempt.objects.exists()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_exception_rolls_back_is_counted_and_is_never_passed_to_celery(
+    transactional_db: None, error: BaseException
+) -> None:
+    job = run_once(raises(error))
+    assert (job.state, job.attempt, effects()) == (State.WAITING, 1, 0)
+    attempt = Attempt.objects.get()
+    assert (attempt.outcome, attempt.counted, attempt.claim_no) == ("failed", True, 1)
+    assert type(error).__name__ in attempt.error
+    assert "in body" in attempt.traceback
+
+
+def test_after_the_last_attempt_it_has_failed(transactional_db: None) -> None:
+    job = run_once(raises(ValueError("no")))
+    runner.run(job.pk, WORKER)
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.error) == (State.FAILED, 2, "ValueError: no")
+    assert job.finished_at
+
+
+@pytest.mark.parametrize(
+    ("error", "counted", "state"),
+    [
+        (Snooze(0), False, State.WAITING),
+        (Discard("gone"), False, State.CANCELLED),
+        (Ignore(), False, State.CANCELLED),
+        (Reject("no"), False, State.CANCELLED),
+        (Retry(when=cast("Any", 3600)), True, State.WAITING),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_requests_of_the_body_and_celerys_own_are_honoured(
+    transactional_db: None, error: Exception, counted: bool, state: State
+) -> None:
+    job = run_once(raises(error))
+    assert (job.state, job.attempt, effects()) == (state, int(counted), 0)
+    assert Attempt.objects.get().counted is counted
+    if isinstance(error, Retry):
+        assert not runner.run(job.pk, WORKER)  # in an hour
+
+
+@durable_task(queue="default", retry_for=(OSError,), give_up_on=(ConnectionError,))
+def picky() -> Any:
+    return _act[-1]()
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (OSError(), State.WAITING),
+        (ConnectionError(), State.FAILED),  # an OSError too
+        (ValueError(), State.FAILED),
+    ],
+    ids=repr,
+)
+def test_only_what_may_pass_by_itself_is_tried_again(
+    transactional_db: None, error: Exception, state: State
+) -> None:
+    assert run_once(raises(error), picky).state == state
+
+
+def test_a_result_that_cannot_be_kept_is_a_failure_that_says_so(transactional_db: None) -> None:
+    job = run_once(object)
+    assert (job.state, effects()) == (State.WAITING, 0)
+    assert "returned a value that cannot be kept: a object is no JSON" in job.error
+
+
+# --- The transaction, broken by the body ---------------------------------------------------------
+
+
+def catches_an_integrity_error() -> None:
+    with contextlib.suppress(IntegrityError):
+        Group.objects.create(name="effect 1")
+
+
+def opens_a_durable_block() -> None:
+    with transaction.atomic(durable=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (catches_an_integrity_error, "An error occurred in the current transaction"),
+        (lambda: transaction.set_rollback(True), "TransactionManagementError"),
+        (connection.close, "TransactionManagementError"),
+        (opens_a_durable_block, r"atomic\(durable=True\).* set atomic=False at the task"),
+    ],
+    ids=["caught error", "set_rollback", "close", "durable"],
+)
+def test_a_body_that_breaks_its_transaction_does_not_succeed(
+    transactional_db: None, body: Callable[[], Any], reason: str
+) -> None:
+    job = run_once(body)
+    assert (job.state, job.attempt, effects()) == (State.WAITING, 1, 0)
+    assert re.search(reason, job.error), job.error
+
+
+def end_own_session() -> None:
+    """As a restart of the database does, seen from the body."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone() or [0]
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    finally:
+        other.close()
+
+
+def test_a_connection_lost_in_the_body_is_a_failure_and_recorded(transactional_db: None) -> None:
+    job = run_once(end_own_session)
+    assert (job.state, job.attempt, effects()) == (State.WAITING, 1, 0)
+    assert "OperationalError" in job.error
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_connection_lost_at_commit_is_decided_by_the_fence(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """The client cannot know whether the commit was done: what stands in the row decides."""
+    commit = connection._commit  # type: ignore[attr-defined] # noqa: SLF001
+    answered: list[bool] = []
+
+    def lose_the_answer() -> None:
+        if answered:  # only the body's own
+            commit()
+            return
+        answered.append(True)
+        if committed:
+            commit()
+        connection.close_if_unusable_or_obsolete()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(connection, "_commit", lose_the_answer)
+    job = run_once(lambda: None)
+    if committed:
+        assert (job.state, job.attempt, effects()) == (State.SUCCEEDED, 0, 1)
+    else:
+        assert (job.state, job.attempt, effects()) == (State.WAITING, 1, 0)
+
+
+# --- Hooks ---------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_fails_leaves_the_job_succeeded_and_a_line(
+    transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "reliable.jobs")
+    job = run_once(lambda: transaction.on_commit(raises(ValueError("hook"))))
+    assert (job.state, effects()) == (State.SUCCEEDED, 1)
+    assert "job.hook_failed" in caplog.text
+
+
+# --- Cancelled or taken away meanwhile -----------------------------------------------------------
+
+
+def elsewhere(statement: str, parameters: Any = None) -> None:
+    """Run a statement in another session, as another process does."""
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(statement, parameters)
+    finally:
+        other.close()
+
+
+def test_a_job_cancelled_while_it_runs_has_no_effects(transactional_db: None) -> None:
+    def cancelled_meanwhile() -> None:
+        elsewhere(sql.CANCEL, {"ids": [current_job().id], "reason": "no"})
+
+    job = run_once(cancelled_meanwhile)
+    assert (job.state, job.error, effects()) == (State.CANCELLED, "no", 0)
+
+
+def test_a_finish_with_an_old_claim_is_refused_and_rolls_back(transactional_db: None) -> None:
+    def taken_by_another() -> None:
+        elsewhere("UPDATE reliable_job SET claim_no = claim_no + 1")
+
+    job = run_once(taken_by_another)
+    assert (job.state, job.claim_no, job.attempt, effects()) == (State.RUNNING, 2, 0, 0)
+
+
+def test_a_failure_with_an_old_claim_changes_nothing(transactional_db: None) -> None:
+    def taken_by_another() -> None:
+        elsewhere("UPDATE reliable_job SET claim_no = claim_no + 1")
+        raise ValueError("too late")
+
+    job = run_once(taken_by_another)
+    assert (job.state, job.claim_no, job.attempt, job.error) == (State.RUNNING, 2, 0, "")
+
+
+# --- atomic=False --------------------------------------------------------------------------------
+
+
+@durable_task(queue="default", atomic=False, max_attempts=3, backoff=0)
+def import_rows(numbers: list[int], stop_after: int) -> int:
+    job = current_job()
+    done = 0
+    for number in numbers:
+        if job.checkpoint is not None and number <= job.checkpoint:
+            continue
+        with job.step(number):
+            Group.objects.create(name=f"row {number}")
+            done += 1
+            if number == stop_after and job.attempt == 1:
+                raise OSError("lost")
+    return done
+
+
+def test_each_step_has_its_effects_once_over_all_attempts(transactional_db: None) -> None:
+    handle = import_rows.delay([1, 2, 3, 4], 3)
+    assert run_jobs(raise_errors=False) == 2
+    assert handle.result == 2  # the rows 3 and 4
+    assert Group.objects.count() == 4
+    assert Job.objects.get().checkpoint == 4
+
+
+def test_a_step_of_a_job_that_was_taken_away_is_rolled_back(transactional_db: None) -> None:
+    def body() -> None:
+        with current_job().step(1):
+            Group.objects.create(name="row")
+            elsewhere("UPDATE reliable_job SET claim_no = claim_no + 1")
+
+    job = run_once(body, act_outside)
+    assert (job.state, job.checkpoint, effects()) == (State.RUNNING, None, 0)
+
+
+def test_a_step_of_an_atomic_task_is_refused_by_name(transactional_db: None) -> None:
+    def body() -> None:
+        with current_job().step(1):
+            pass
+
+    assert "step() needs atomic=False" in run_once(body).error
+
+
+def test_progress_is_seen_at_once_and_at_most_once_a_second(transactional_db: None) -> None:
+    seen: list[Any] = []
+
+    def body() -> None:
+        for number in range(3):
+            current_job().progress({"done": number})
+            seen.append(Job.objects.get(pk=current_job().id).progress)
+
+    job = run_once(body)
+    assert seen == [{"done": 0}] * 3
+    assert job.progress == {"done": 0}
+
+
+def test_a_body_learns_that_it_was_cancelled(transactional_db: None) -> None:
+    seen: list[bool] = []
+
+    def body() -> None:
+        elsewhere("UPDATE reliable_job SET claim_no = claim_no + 1")
+        seen.append(current_job().cancelled)
+
+    run_once(body, act_outside)
+    assert seen == [True]
+
+
+def test_the_idempotency_key_is_the_same_in_each_attempt(transactional_db: None) -> None:
+    keys: list[str] = []
+
+    def body() -> None:
+        keys.append(current_job().idempotency_key)
+        if current_job().attempt == 1:
+            raise OSError
+
+    job = run_once(body, act_outside)
+    runner.run(job.pk, WORKER)
+    assert keys == [str(job.pk)] * 2
+
+
+def test_outside_of_a_job_there_is_none() -> None:
+    with pytest.raises(NoJob):
+        current_job()
+
+
+# --- on_failed, secrets --------------------------------------------------------------------------
+
+
+@durable_task(queue="default")
+def apologise(job_id: str) -> str:
+    return f"sorry for {job_id}"
+
+
+@durable_task(queue="default", max_attempts=1, on_failed=apologise, secret=["token"])
+def charge(order_id: int, token: str) -> None:
+    raise ValueError(f"{token} of order {order_id} was refused")
+
+
+def test_on_failed_is_a_job_that_is_there_with_the_failure(
+    transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = charge.delay(7, token="tok-123456")
+    run_jobs(raise_errors=False)
+    assert handle.state == State.FAILED
+    assert Job.objects.get(task__endswith="apologise").result == f"sorry for {handle.id}"
+
+
+@pytest.mark.parametrize("token", ["tok-123456", "737"])
+def test_a_secret_argument_is_in_the_row_and_nowhere_else(
+    transactional_db: None, caplog: pytest.LogCaptureFixture, token: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    charge.delay(8, token=token)
+    run_jobs(raise_errors=False)
+    attempt = Attempt.objects.get()
+    assert attempt.error == "ValueError: [redacted] of order 8 was refused"
+    assert f"{token} of order" not in attempt.traceback + caplog.text
+    assert Job.objects.get(task__endswith="charge").error == attempt.error
+
+
+def test_run_jobs_works_where_nothing_is_committed(
+    db: None, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    called: list[int] = []
+    _act.append(lambda: transaction.on_commit(lambda: called.append(1)))
+    with django_capture_on_commit_callbacks(execute=True):
+        act.delay()
+        assert run_jobs() == 1
+    assert called == [1]
+    assert effects() == 1
+
+
+def test_run_jobs_raises_what_a_body_raises_after_it_was_recorded(db: None) -> None:
+    _act.append(raises(ValueError("no")))
+    act.delay()
+    with pytest.raises(ValueError, match="no"):
+        run_jobs()
+    assert Attempt.objects.get().error == "ValueError: no"

@@ -1,0 +1,242 @@
+"""Each hot statement reads a few pages of a million rows, whatever stands before what it looks for.
+
+What is counted is pages, not time: machines differ.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from reliable.jobs import sql
+from reliable.testing.servers import Servers
+
+ROWS = int(os.environ.get("ROWS", "1000000"))
+COMPLETED = ROWS // 5
+
+WORKER = uuid.uuid4()
+LEVELS = list(range(9, -1, -1))
+START = datetime(1, 1, 1, tzinfo=UTC)
+NIL = uuid.UUID(int=0)
+
+# Half of the jobs of the future are more urgent than any other.
+FILL = """
+INSERT INTO reliable_job (id, task, queue, args, state, run_at, priority, finished_at, expires_at)
+SELECT
+    gen_random_uuid(), 'some.task', 'default', '[1]',
+    CASE WHEN n %% 10 = 0 THEN 'succeeded' ELSE 'waiting' END,
+    now() + CASE WHEN n %% 10 = 1 THEN interval '1 day' ELSE n * interval '-1 microsecond' END,
+    CASE WHEN n %% 20 = 1 THEN 9 ELSE 5 END,
+    CASE WHEN n %% 10 = 0 THEN now() - n * interval '1 second' END,
+    CASE WHEN n %% 100 = 3 THEN now() + interval '1 hour' END
+FROM generate_series(1, %s) AS n
+"""
+
+# What happens to a job, without its body: published, claimed, finished.
+COMPLETE = [
+    """
+    UPDATE reliable_job SET published_at = now() WHERE id IN (
+        SELECT id FROM reliable_job
+        WHERE state = 'waiting' AND published_at IS NULL AND queue = 'default' AND priority = 5
+            AND run_at <= now()
+        ORDER BY run_at, id LIMIT %(count)s
+    )
+    """,
+    """
+    UPDATE reliable_job SET state = 'running', worker = %(worker)s, deadline_at = now(),
+        started_at = now(), claim_no = 1, published_at = NULL
+    WHERE state = 'waiting' AND published_at IS NOT NULL
+    """,
+    """
+    UPDATE reliable_job SET state = 'succeeded', worker = NULL, deadline_at = NULL,
+        finished_at = now()
+    WHERE state = 'running'
+    """,
+]
+
+
+class Database:
+    """A million jobs, and how many pages a statement reads there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def execute(self, statement: str, parameters: Any = None) -> None:
+        self.connection.execute(statement.encode(), parameters)
+
+    def plan(self, statement: str, parameters: Any) -> tuple[int, set[str]]:
+        """Pages read, and the names of what was scanned; what the statement did is rolled back."""
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}".encode()
+        with self.connection.transaction(force_rollback=True):
+            found = self.connection.execute(explain, parameters).fetchone()
+        plans = found[0] if found else []
+        [top] = json.loads(plans) if isinstance(plans, str) else plans
+        names: set[str] = set()
+        _walk(top["Plan"], names)
+        return top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"], names
+
+
+def _walk(node: dict[str, Any], names: set[str]) -> None:
+    if "Scan" in node["Node Type"] and node.get("Relation Name") == "reliable_job":
+        names.add(node.get("Index Name", f"{node['Node Type']} on reliable_job"))
+    elif "Index Name" in node:
+        names.add(node["Index Name"])
+    for child in node.get("Plans", ()):
+        _walk(child, names)
+
+
+@pytest.fixture(scope="module")
+def million(servers: Servers, database_template: str) -> Iterator[Database]:
+    name = f"million_{uuid.uuid4().hex}"
+    servers.clone_database(database_template, name)
+    database = Database(servers.postgresql.url(name))
+    database.execute(FILL, [ROWS])
+    database.execute("VACUUM ANALYZE reliable_job")
+    yield database
+    database.connection.close()
+    servers.drop_database(name)
+
+
+def publish(after: tuple[datetime, uuid.UUID] = (START, NIL)) -> dict[str, Any]:
+    return {
+        "queue": "default",
+        "levels": LEVELS,
+        "run_ats": [after[0]] * len(LEVELS),
+        "ids": [after[1]] * len(LEVELS),
+        "limit": 100,
+    }
+
+
+def some_job(database: Database) -> dict[str, Any]:
+    found = database.connection.execute(
+        "SELECT id FROM reliable_job WHERE state = 'waiting' AND run_at < now() LIMIT 1"
+    ).fetchone()
+    assert found
+    return {
+        "id": found[0],
+        "ids": [found[0]],
+        "claim_nos": [0],
+        "claim_no": 0,
+        "worker": WORKER,
+        "margin": 15,
+        "release": "a",
+        "pooled": False,
+        "result": "1",
+        "data": "1",
+        "reason": "no",
+        "outcome": "failed",
+        "counted": True,
+        "error": "",
+        "traceback": "",
+        "delay": None,
+        "final": None,
+        "suspect": False,
+    }
+
+
+BY_KEY = {
+    "CLAIM": sql.CLAIM,
+    "FINISH": sql.FINISH,
+    "CHECKPOINT": sql.CHECKPOINT,
+    "PROGRESS": sql.PROGRESS,
+    "GIVE_BACK": sql.GIVE_BACK,
+    "UNPUBLISH": sql.UNPUBLISH,
+    "CANCEL": sql.CANCEL,
+    "RETRY": sql.RETRY,
+}
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+def test_what_concerns_one_job_reads_its_row_by_the_primary_key(
+    million: Database, name: str
+) -> None:
+    pages, scanned = million.plan(BY_KEY[name], some_job(million))
+    assert {each for each in scanned if each.startswith("reliable_job")} <= {
+        "reliable_job_pkey",
+        "reliable_job_running",
+        "reliable_job_one_suspect",
+    }
+    assert "reliable_job_pkey" in scanned
+    assert pages < 100, scanned
+
+
+BY_INDEX = {
+    "PUBLISH": (sql.PUBLISH, publish(), "reliable_job_due", 3000),
+    "OFFER_AGAIN": (
+        sql.OFFER_AGAIN,
+        {"queue": "default", "empty": True, "limit": 100},
+        "reliable_job_published",
+        50,
+    ),
+    "BEAT": (
+        sql.BEAT,
+        {"worker": WORKER, "name": "a", "release": "a", "queues": ["default"], "slots": 2},
+        "reliable_job_running",
+        50,
+    ),
+    "RUNNING": (sql.RUNNING, {}, "reliable_job_running", 50),
+    "EXPIRE": (sql.EXPIRE, {"limit": 100}, "reliable_job_expires", 50),
+    "PURGE": (
+        sql.PURGE,
+        {"state": "succeeded", "seconds": 86400 * 2, "limit": 100},
+        "reliable_job_finished",
+        3000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+def test_what_concerns_many_jobs_reads_its_index_and_a_few_pages(
+    million: Database, name: str
+) -> None:
+    statement, parameters, index, most = BY_INDEX[name]
+    pages, scanned = million.plan(statement, parameters)
+    assert index in scanned
+    assert not {each for each in scanned if "Seq Scan" in each}
+    assert pages < most, scanned
+
+
+@pytest.fixture(scope="module")
+def completed(million: Database) -> Iterator[tuple[datetime, uuid.UUID]]:
+    """Hundreds of thousands of completions since a transaction began that is still open.
+
+    PostgreSQL may clean up nothing behind them. Returns the last key that a relay took.
+    """
+    with contextlib.closing(psycopg.connect(million.url)) as open_one:
+        open_one.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        open_one.execute("SELECT count(*) FROM reliable_queue")
+        parameters = {"count": COMPLETED, "worker": WORKER}
+        for statement in COMPLETE:
+            million.execute(statement, parameters)
+        last = million.connection.execute(
+            "SELECT run_at, id FROM reliable_job WHERE claim_no = 1 ORDER BY run_at DESC, id DESC"
+            " LIMIT 1"
+        ).fetchone()
+        assert last
+        yield last[0], last[1]
+
+
+def test_a_relay_passes_over_none_of_the_dead_rows_before_its_last_key(
+    million: Database, completed: tuple[datetime, uuid.UUID]
+) -> None:
+    from_start, _ = million.plan(sql.PUBLISH, publish())
+    from_last, scanned = million.plan(sql.PUBLISH, publish(completed))
+    assert "reliable_job_due" in scanned
+    assert from_last < 3000
+    assert from_last * 5 < from_start  # which is why it looks there seldom
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+def test_what_concerns_one_job_costs_the_same_behind_an_open_transaction(
+    million: Database, completed: tuple[datetime, uuid.UUID], name: str
+) -> None:
+    pages, scanned = million.plan(BY_KEY[name], some_job(million))
+    assert "reliable_job_pkey" in scanned
+    assert pages < 100
