@@ -1,0 +1,154 @@
+"""What an operator does to jobs and queues."""
+
+import getpass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from django.db.models import QuerySet
+
+from reliable import queues
+from reliable.jobs import sql, times, transitions
+from reliable.jobs.database import rows
+from reliable.jobs.models import Job, Queue
+from reliable.jobs.selection import Selection, jobs
+from reliable.jobs.states import UNFINISHED, State
+from reliable.jobs.times import Refused
+
+logger = structlog.stdlib.get_logger("reliable.jobs")
+
+# Rows of one statement: locks are held for milliseconds, and a stop loses nothing that was done.
+BATCH = 500
+# Ids of one scan: a scan for each batch would read the table a thousand times.
+_SCAN = 20_000
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A change of many jobs. `usual` are the states that it takes when nobody names one."""
+
+    name: str
+    done: str
+    allowed: tuple[State, ...]
+    usual: tuple[State, ...]
+    act: Callable[[Sequence[UUID], str], list[UUID]]
+
+
+OPERATIONS = {
+    each.name: each
+    for each in (
+        Operation(
+            "retry",
+            "retried",
+            (State.FAILED, State.CANCELLED, State.EXPIRED),
+            # What somebody has cancelled or discarded comes back only when it is asked for.
+            (State.FAILED,),
+            lambda ids, reason: transitions.retry(ids),
+        ),
+        Operation("discard", "discarded", (State.FAILED,), (State.FAILED,), transitions.discard),
+        Operation("cancel", "cancelled", UNFINISHED, UNFINISHED, transitions.cancel),
+    )
+}
+
+
+class Batch(NamedTuple):
+    """How many jobs one batch looked at, and how many it changed."""
+
+    seen: int
+    changed: int
+
+
+def narrowed(operation: Operation, selection: Selection) -> Selection:
+    """The selection with the states that the operation takes. Ids that are named are meant."""
+    if selection.states:
+        return selection
+    return replace(selection, states=operation.allowed if selection.ids else operation.usual)
+
+
+def left_out(selection: Selection, narrowed: Selection) -> list[dict[str, Any]]:
+    """Of the ids that somebody named, those whose state the operation does not take."""
+    if not selection.ids:
+        return []
+    others = jobs().filter(id__in=selection.ids).exclude(state__in=narrowed.states)
+    return [dict(job) for job in others.order_by("id").values("id", "state")]
+
+
+def change(operation: Operation, selection: Selection, reason: str) -> Iterator[Batch]:
+    """Change the jobs, a committed batch at a time; each job once, however soon it fails again."""
+    for ids in _batches(selection.jobs()):
+        yield Batch(len(ids), len(operation.act(ids, reason)))
+
+
+def _batches(selected: QuerySet[Job]) -> Iterator[list[UUID]]:
+    after = UUID(int=0)
+    while ids := list(
+        selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:_SCAN]
+    ):
+        for start in range(0, len(ids), BATCH):
+            yield ids[start : start + BATCH]
+        after = ids[-1]
+
+
+# --- Queues --------------------------------------------------------------------------------------
+
+
+class Pause(NamedTuple):
+    """Since when a queue is paused, and until when; None is until somebody resumes it."""
+
+    since: datetime
+    until: datetime | None
+
+
+def pause(
+    queue: str, *, by: str, why: str, until: datetime | None = None, seconds: float | None = None
+) -> Pause:
+    """Let no job of the queue start; those that run come to their end. Raises Refused."""
+    known = queues.declared()
+    if known and queue not in known:
+        raise Refused(f"The queue {queue!r} is not declared; declared: {', '.join(known)}.")
+    parameters = {"queue": queue, "by": by, "why": why, "until": until, "seconds": seconds}
+    paused = Pause(*rows(sql.PAUSE, parameters)[0])
+    more = {"until": paused.until.isoformat()} if paused.until else {}
+    logger.info("queue.paused", queue=queue, by=by, why=why, **more)
+    return paused
+
+
+def resume(queue: str, *, by: str) -> Pause | None:
+    """Let the queue's jobs start again; None if it was not paused. Raises Refused."""
+    known = queues.declared()
+    found = rows(sql.RESUME_QUEUE, {"queue": queue})
+    if not found:
+        # One that is no longer declared may still be paused.
+        if known and queue not in known:
+            raise Refused(f"The queue {queue!r} is not declared; declared: {', '.join(known)}.")
+        return None
+    [(since, until, _)] = found
+    logger.info("queue.resumed", queue=queue, by=by)
+    return Pause(since, until)
+
+
+def paused() -> list[Queue]:
+    found = Queue.objects.using(jobs().db).filter(paused_at__isnull=False)
+    return list(found.order_by("name"))
+
+
+def why_paused(queue: Queue) -> str:
+    """Since when, by whom, why and until when, for the middle of a sentence."""
+    until = f", until {times.local(queue.paused_until)}" if queue.paused_until else ""
+    why = f" ({queue.paused_why})" if queue.paused_why else ""
+    return f"since {times.local(queue.paused_at)} by {queue.paused_by or 'somebody'}{why}{until}"
+
+
+def person() -> str:
+    """Who sits at the keyboard, as far as the system knows."""
+    # After `sudo -u app` everybody is `app`.
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
