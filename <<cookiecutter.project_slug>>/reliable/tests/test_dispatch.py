@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -305,6 +306,34 @@ def test_after_a_commit_ten_losses_cost_three_seconds_and_are_reported_one_by_on
     assert lines[-1]["lost_so_far"] == lost_dispatches[nap.name] == 11
     assert isinstance(lines[-1]["exc_info"], OperationalError)
     assert "secret" not in str(lines)
+
+
+@pytest.mark.parametrize("take_away", AWAY)
+def test_a_page_answers_within_three_seconds_more_and_each_lost_task_is_a_line_of_its_log(
+    system: System, take_away: Callable[[Proxy], None]
+) -> None:
+    proxy = system.broker_proxy()
+    web = system.web(wsgi="reliable.testing.site")
+    usual = max(_seconds_of_pages(system, 16))
+
+    take_away(proxy)
+    slowest = max(_seconds_of_pages(system, 16))
+
+    assert slowest < usual + 3
+    assert len(sent(system)) == 16
+    assert web.output.count("dispatch.failed") == 16
+
+
+def _seconds_of_pages(system: System, count: int) -> list[float]:
+    """Ask for pages from as many browsers as the site has threads."""
+
+    def ask(_: int) -> float:
+        begun = time.monotonic()
+        assert system.get("/").text == "sent"
+        return time.monotonic() - begun
+
+    with ThreadPoolExecutor(8) as browsers:
+        return list(browsers.map(ask, range(count)))
 
 
 def test_the_next_request_tries_again(system: System, proxy: Proxy) -> None:

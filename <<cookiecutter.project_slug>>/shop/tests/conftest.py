@@ -1,7 +1,10 @@
+from collections.abc import Iterator
+
 import pytest
-from celery import current_app
+from pytest_django import Settings
 
 from shop.models import Product
+from shop.tests.provider import Provider
 
 
 @pytest.fixture
@@ -10,6 +13,9 @@ def product(db: None) -> Product:
 
 
 @pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks run where they are sent: no broker is needed. Real workers are tested elsewhere."""
-    monkeypatch.setitem(current_app.conf, "task_always_eager", value=True)
+def provider(settings: Settings) -> Iterator[Provider]:
+    """The provider that this test's process pays at; others need its address in PAYMENT_URL."""
+    provider = Provider()
+    settings.PAYMENT_URL = provider.url
+    yield provider
+    provider.close()

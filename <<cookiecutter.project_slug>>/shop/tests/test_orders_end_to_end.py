@@ -9,10 +9,10 @@ from shop.models import Order
 
 def test_an_order_over_http_is_processed_by_real_workers_under_supervisor(system: System) -> None:
     layout = system.layout()
-    supervisord = system.supervised(
-        [layout.web(binds=(f"127.0.0.1:{system.port}",)), *layout.workers()]
-    )
-    names = {f"generation-a:{program.name}" for program in [layout.web(), *layout.workers()]}
+    web = layout.web(binds=(f"127.0.0.1:{system.port}",))
+    programs = [web, *layout.workers(), layout.relay()]
+    supervisord = system.supervised(programs)
+    names = {f"generation-a:{program.name}" for program in programs}
     wait_until(
         lambda: all(supervisord.states().get(name) == "RUNNING" for name in names),
         "all programs",

@@ -1,20 +1,40 @@
-"""The command against a real HTTP server, whose tasks run inside the request."""
+"""The command against a real HTTP server, whose jobs run in a thread beside it."""
 
 import socket
 from collections.abc import Iterator
 from io import StringIO
+from threading import Event, Thread
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from reliable.testing.run_jobs import run_jobs
 from shop.models import Order
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("eager", "product"),
+    pytest.mark.usefixtures("product", "worker"),
 ]
+
+
+@pytest.fixture
+def worker(db: None) -> Iterator[None]:
+    """Jobs run as they come, without a broker. Real workers are tested elsewhere."""
+    stop = Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            run_jobs(raise_errors=False)
+        connection.close()
+
+    thread = Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(params=["development"])
