@@ -18,6 +18,9 @@ BAR = 200.0
 
 
 def main() -> None:
+    from project import end_once
+
+    end_once()
     os.environ.update({"ENV_FILE": os.devnull, "DEBUG": "True", "SECRET_KEY": uuid.uuid4().hex * 2})
     kinds = ("with", "without")
     for kind in kinds:

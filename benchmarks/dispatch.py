@@ -5,7 +5,6 @@ within one process, so that both meet the same noise. The figure is the ratio of
 """
 
 import os
-import signal
 import statistics
 import sys
 import tempfile
@@ -19,11 +18,11 @@ BAR = 1.05
 
 
 def main() -> None:
+    from project import end_once
     from reliable.testing.processes import MARKER
     from reliable.testing.servers import Servers
 
-    # As Ctrl-C: the servers end too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_once()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         servers = Servers(Path(directory) / "servers", marker=uuid.uuid4().hex)
         servers.start()

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "measured"
@@ -43,13 +45,36 @@ def generated(*packages: str) -> Path:
 
 
 def run(script: Path, *arguments: str, packages: tuple[str, ...] = ()) -> int:
-    """Run a script with the project's Python in the project's folder; return its exit status."""
-    project = generated(*packages)
+    """Run a script with the project's Python in the project's folder; return its exit status.
+
+    The script calls `end_once`: TERM and Ctrl-C are passed on to it, and waited for.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        project = generated(*packages)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGTERM
     # What a shell exports for another project stays outside.
     kept = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}
-    return subprocess.run(
+    with subprocess.Popen(
         [project / ".venv/bin/python", script, *arguments],
         cwd=project,
         env={**kept, "PYTHONPATH": str(project)},
-        check=False,
-    ).returncode
+    ) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
+
+
+def end_once() -> None:
+    """Let the first TERM or Ctrl-C raise KeyboardInterrupt, and none after it: servers must end."""
+
+    def interrupt(*_: object) -> NoReturn:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
