@@ -43,6 +43,9 @@ MADE = {".env"}
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+# What a block of Python imports at its top.
+IMPORTS = r"\A((?:(?:from|import) .*\n)*)"
+
 # Seconds. The first `make dev` installs.
 DEADLINE = 180.0
 
@@ -50,6 +53,12 @@ DEADLINE = 180.0
 def blocks(project: Path) -> list[tuple[str, str]]:
     """Return the language and the text of each block of code, in the order of the README."""
     return FENCED.findall((project / "README.md").read_text())
+
+
+def with_imports(text: str, imports: str) -> str:
+    """Return the module with imports of the project's own, in a section below the others."""
+    last = list(re.finditer(r"^(?:from|import) .*\n", text, re.MULTILINE))[-1].end()
+    return f"{text[:last]}\n{imports}{text[last:]}" if imports else text
 
 
 def wait_until(condition: Callable[[], object], what: Callable[[], str]) -> None:
@@ -170,15 +179,21 @@ class Reader:
                 )
 
     def paste(self, language: str, text: str) -> None:
-        """Paste the block into the file that its first line names, behind what stands there."""
+        """Paste the block into the file that its first line names, behind what stands there.
+
+        Its imports go to the others, as everybody's do.
+        """
         first, code = text.split("\n", maxsplit=1)
         path = self.project / first.removeprefix("# ")
         dev = self.terminals["make dev"]
         reloads = dev.count(": reloading$")
-        if path.exists():
+        if path.exists() and language == "python":
+            imports = found(IMPORTS, code)
+            code = code.removeprefix(imports).lstrip("\n")
+            saved = f"{with_imports(path.read_text(), imports)}\n\n{code}"
+        elif path.exists():
             # The block of YAML begins with a blank line of its own.
-            gap = "\n\n" if language == "python" else ""
-            saved = f"{path.read_text()}{gap}{code}"
+            saved = f"{path.read_text()}{code}"
         else:
             saved = code.lstrip("\n")
         # In one step, as an editor saves: a process that starts just now must not read half a file.
