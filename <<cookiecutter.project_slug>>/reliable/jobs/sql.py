@@ -113,6 +113,16 @@ UPDATE reliable_job SET published_at = NULL, offers = greatest(offers - 1, 0)
 WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting'
 """
 
+# Their messages wait in a worker that is busy. Index: the primary key.
+OFFER_NOW = f"""
+WITH job AS (
+    UPDATE reliable_job SET published_at = NULL
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting' AND published_at IS NOT NULL
+    RETURNING queue
+)
+SELECT pg_notify('{CHANNEL}', queue) FROM job GROUP BY queue
+"""
+
 # A message says only which job: whether it is to run, and with what, stands in the row. One that is
 # locked is about to be changed by its caller, who offers it again. Losing a claim means to run
 # again, so it need not wait for the disk; unless the body keeps its effects over a crash of the

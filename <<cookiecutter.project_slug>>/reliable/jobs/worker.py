@@ -18,6 +18,7 @@ from django.db import DatabaseError, connections
 
 from reliable.jobs import sql
 from reliable.jobs.database import Session
+from reliable.jobs.prefetch import OneMore, pace
 from reliable.jobs.states import Outcome
 from reliable.jobs.transitions import Claim, Ending, give_back
 from reliable.queues import of_job_queue
@@ -59,6 +60,10 @@ class JobRequest(Request):
             state.task_ready(self)
             _ended(self.id, Outcome.TIMED_OUT, f"It was killed {timeout:g} s after its start.")
 
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
+        super().on_accepted(pid, time_accepted)
+        pace.started()
+
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, TimeLimitExceeded):
@@ -89,6 +94,7 @@ class Heart(threading.Thread):
         self.ended: queue.SimpleQueue[tuple[uuid.UUID, Outcome, str] | None] = queue.SimpleQueue()
         self.session = Session()
         self._suspects: set[Claim] = set()
+        self._held_back: set[str] = set()
         self._silent = False
 
     def run(self) -> None:
@@ -120,6 +126,7 @@ class Heart(threading.Thread):
             self._give_back(
                 orphans, Outcome.NOT_RECORDED, "Its end could not be written to the database."
             )
+        self._offer_held_back()
         if self._silent:
             self._silent = False
             logger.info("worker.beats_again", worker=str(identity.id))
@@ -138,6 +145,14 @@ class Heart(threading.Thread):
         finally:
             self.session.close()
             connections.close_all()
+
+    def _offer_held_back(self) -> None:
+        """Let others have the jobs whose messages have waited here for a child since a beat ago."""
+        held_back = _ids(state.reserved_requests) - _ids(state.active_requests)
+        waited = held_back & self._held_back
+        self._held_back = held_back - waited
+        if waited:
+            self.session.execute(sql.OFFER_NOW, {"ids": [uuid.UUID(each) for each in waited]})
 
     def _believed(self) -> set[Claim]:
         parameters = {
@@ -192,6 +207,7 @@ def _begin(sender: Any, **_: Any) -> None:
     """Before the first fork: the children know whose they are."""
     identity.id = uuid.uuid4()
     identity.name = str(sender.hostname)
+    sender.app.steps["consumer"].add(OneMore)
     # Else the worker notes in Redis what it takes, and exits when Redis is full.
     for name, each in sender.app.amqp.queues.items():
         if of_job_queue(name):
@@ -223,13 +239,14 @@ def _stop(**_: Any) -> None:
 
 def _held() -> set[str]:
     """The ids of the jobs that this parent has a message of, from its receipt to its end."""
+    # A stop and a lost broker empty the first set, and what runs goes on.
+    return _ids(state.reserved_requests) | _ids(state.active_requests)
+
+
+def _ids(requests: Any) -> set[str]:
+    """The ids of those that run jobs."""
     while True:
         try:
-            # A stop and a lost broker empty the first set, and what runs goes on.
-            return {
-                request.id
-                for requests in (state.reserved_requests, state.active_requests)
-                for request in list(requests)
-            }
+            return {each.id for each in list(requests) if isinstance(each, JobRequest)}
         except RuntimeError:  # the main thread changed the set meanwhile
             continue

@@ -191,9 +191,9 @@ class System:
         return proxy
 
     def waiting(self, queue: str) -> int:
-        """Messages in a queue's list."""
+        """Messages in a queue's lists, one for each priority."""
         with self.servers.broker.client(self.broker_database) as client:
-            return int(client.llen(queue))
+            return sum(int(client.llen(key)) for key in (queue, *client.keys(f"{queue}\x06*")))
 
     def _proxy(self, upstream: Path) -> Proxy:
         proxy = Proxy(upstream)

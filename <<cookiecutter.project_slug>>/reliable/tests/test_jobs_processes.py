@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from reliable.jobs import enqueue_together
+from reliable.jobs import enqueue_many, enqueue_together
 from reliable.testing.effects import Effects, seconds_until
 from reliable.testing.jobs import (
     die_before_hooks,
@@ -23,6 +23,7 @@ from reliable.testing.jobs import (
     work_until,
 )
 from reliable.testing.system import System
+from reliable.testing.tasks import nap
 from reliable.testing.waiting import wait_until
 
 KILLS = int(os.environ.get("KILLS", "0"))
@@ -69,6 +70,49 @@ def test_what_a_killed_child_held_runs_again_at_once(system: System, effects: Ef
     assert effects.attempts(neighbour.id) == []
     effects.assert_once({"job"})
     assert worker.alive
+
+
+def test_a_job_fetched_behind_a_long_one_runs_elsewhere(system: System, effects: Effects) -> None:
+    """Jobs in a row let a worker fetch one more than it has children; then one takes long."""
+    for name in ("short", "shorter"):
+        effect.delay(name)
+    work_until.apply_async(["long", "released"], priority=4)
+    behind = effect.apply_async(["behind"], priority=3)
+    system.relay()
+    wait_until(lambda: system.waiting("default.jobs") == 4, "four messages")
+    busy = system.worker(concurrency=1)
+    wait_until(lambda: "long" in system.events.of("start"), "the start of the long one")
+    wait_until(lambda: system.waiting("default.jobs") == 0, "the fetch of the one behind")
+    assert behind.state == "waiting"
+    system.worker(concurrency=1, release="b")
+    idle_since = time.monotonic()
+    wait_until(lambda: behind.state == "succeeded", "its end on the other worker")
+    print(f"a job held back ran elsewhere {time.monotonic() - idle_since:.2f} s later")
+    assert "long" not in system.events.of("end")
+    system.events.record("released", "")
+    effects.wait_for_end()
+    assert busy.alive
+    effects.assert_once({"short", "shorter", "behind"})
+
+
+def test_plain_tasks_have_their_turn_in_a_flood_of_short_jobs(
+    system: System, effects: Effects
+) -> None:
+    enqueue_many(effect, [(f"job {number}",) for number in range(4000)])
+    system.relay()
+    system.worker(concurrency=1)
+    effects.wait_for_more("effect", 1000)
+    for number in range(20):
+        nap.delay(f"plain {number}", 0.0)
+    wait_until(
+        lambda: sum(name.startswith("plain") for name in system.events.of("end")) == 20,
+        "the end of the plain tasks",
+    )
+    left = effects.states.get("waiting", 0)
+    print(f"{left} of 4000 jobs were left when 20 plain tasks had ended")
+    assert left > 1000
+    effects.wait_for_end()
+    effects.assert_once({f"job {number}" for number in range(4000)})
 
 
 @pytest.mark.chaos

@@ -148,6 +148,7 @@ BY_KEY = {
     "PROGRESS": sql.PROGRESS,
     "GIVE_BACK": sql.GIVE_BACK,
     "UNPUBLISH": sql.UNPUBLISH,
+    "OFFER_NOW": sql.OFFER_NOW,
     "CANCEL": sql.CANCEL,
     "RETRY": sql.RETRY,
 }
