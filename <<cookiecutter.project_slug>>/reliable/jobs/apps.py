@@ -11,9 +11,10 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         from reliable import startup
-        from reliable.jobs import durable, reporting, worker
+        from reliable.jobs import durable, moving, reporting, worker
 
         startup.connect()
         reporting.connect()
         worker.connect()
+        moving.connect()
         startup.refuse_also(durable.problems)

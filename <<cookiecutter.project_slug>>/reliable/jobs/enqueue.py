@@ -41,14 +41,21 @@ class Call:
     queue: str | None = None
     expires: float | timedelta | datetime | None = None
     priority: int | None = None
+    # Of a call that another release sent as a message: its job's, at each delivery. Its arguments
+    # need not fit this release; the job waits for one that they do fit.
+    id: UUID | None = None
 
     def row(self) -> tuple[UUID, str]:
         """A new id, and the row for sql.ENQUEUE as JSON. Raises BadArgument."""
         task = self.task
-        args, kwargs = arguments.encode(
-            task.name, task.signature, task.positional, self.args, self.kwargs
-        )
-        job_id, parent_id = _id(task.name, args, kwargs)
+        if self.id:
+            args, kwargs = arguments.json_text(self.args), arguments.json_text(self.kwargs)
+            job_id, parent_id = self.id, None
+        else:
+            args, kwargs = arguments.encode(
+                task.name, task.signature, task.positional, self.args, self.kwargs
+            )
+            job_id, parent_id = _id(task.name, args, kwargs)
         # Of a column that stands twice, jsonb keeps the last.
         columns = [task.columns, _shared_columns(), f'"id":"{job_id}"']
         if parent_id:

@@ -7,7 +7,7 @@ from uuid import UUID
 from reliable import queues
 from reliable.jobs.arguments import BadArgument, bind
 from reliable.jobs.database import rows
-from reliable.jobs.durable import registry
+from reliable.jobs.lookup import find
 
 # Unfinished jobs, by what decides whether a release can run them: whether arguments bind depends on
 # their number and names alone. A scan of the table. Most calls have no keywords, and the subquery
@@ -69,7 +69,7 @@ def misfits() -> list[Misfit]:
 def _reasons(
     name: str, queue: str, positional: int, keywords: list[str]
 ) -> Iterator[tuple[str, str]]:
-    task = registry.get(name)
+    task = find(name)
     if task is None:
         yield f"this release has no durable task {name}", _RENAMED
     else:

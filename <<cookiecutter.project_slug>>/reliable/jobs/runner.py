@@ -29,7 +29,8 @@ from reliable.jobs import sql
 from reliable.jobs.arguments import BadArgument, bind, json_text
 from reliable.jobs.context import Discard, LostClaim, Run, Snooze, running
 from reliable.jobs.database import Row, check, execute, pooled, rows
-from reliable.jobs.durable import DurableTask, registry
+from reliable.jobs.durable import DurableTask
+from reliable.jobs.lookup import find
 from reliable.jobs.states import Outcome, State
 from reliable.jobs.transitions import Claim, Ending, give_back
 from reliable.redaction import without_secrets
@@ -124,7 +125,7 @@ class _Attempt:
         self.args: list[Any] = json.loads(row.args)
         self.kwargs: dict[str, Any] = json.loads(row.kwargs)
         self.headers: dict[str, Any] = json.loads(row.headers)
-        self.task: DurableTask[..., Any] | None = registry.get(row.task)
+        self.task: DurableTask[..., Any] | None = find(row.task)
         self.log_fields = {
             **({"request_id": self.headers["request_id"]} if "request_id" in self.headers else {}),
             "job_id": str(job_id),
