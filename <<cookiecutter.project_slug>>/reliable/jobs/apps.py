@@ -1,4 +1,7 @@
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class JobsConfig(AppConfig):
@@ -17,4 +20,8 @@ class JobsConfig(AppConfig):
         reporting.connect()
         worker.connect()
         moving.connect()
+        # Only where the settings name it: it needs Django 6, or the package django-tasks.
+        for backend in getattr(settings, "TASKS", {}).values():
+            if backend.get("BACKEND", "").startswith("reliable."):
+                import_module("reliable.jobs.backend").connect()
         startup.refuse_also(durable.problems)

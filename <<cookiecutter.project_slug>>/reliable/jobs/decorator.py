@@ -90,7 +90,7 @@ def _register(
         tags=tuple(tags),
         **options,
     )
-    _check_options(task)
+    check_options(task)
     other = registry.get(task.name)
     if other is not None and inspect.getsourcefile(other.function) != inspect.getsourcefile(
         function
@@ -102,7 +102,8 @@ def _register(
     return task
 
 
-def _check_options(task: DurableTask[..., Any]) -> None:
+def check_options(task: DurableTask[..., Any]) -> None:
+    """Raises ImproperlyConfigured that names the option at fault."""
     wrong = {
         "max_attempts": task.max_attempts < 1,
         "backoff": task.backoff < 0,

@@ -2,12 +2,13 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -44,6 +45,8 @@ class Call:
     # Of a call that another release sent as a message: its job's, at each delivery. Its arguments
     # need not fit this release; the job waits for one that they do fit.
     id: UUID | None = None
+    # More of what travels with the job.
+    headers: Mapping[str, Any] | None = None
 
     def row(self) -> tuple[UUID, str]:
         """A new id, and the row for sql.ENQUEUE as JSON. Raises BadArgument."""
@@ -57,7 +60,7 @@ class Call:
             )
             job_id, parent_id = _id(task.name, args, kwargs)
         # Of a column that stands twice, jsonb keeps the last.
-        columns = [task.columns, _shared_columns(), f'"id":"{job_id}"']
+        columns = [task.columns, _shared_columns(self.headers), f'"id":"{job_id}"']
         if parent_id:
             columns.append(f'"parent_id":"{parent_id}"')
         if task.unique:
@@ -167,21 +170,29 @@ def _id(task: str, args: str, kwargs: str) -> tuple[UUID, UUID | None]:
     return run.child_id(task, f"{args}{kwargs}"), run.id
 
 
-def _shared_columns() -> str:
-    """What every job that is enqueued here and now has in common."""
+def _shared_columns(headers: Mapping[str, Any] | None) -> str:
+    """What every job that is enqueued here and now has in common, and headers of this one."""
     language = translation.get_language()
-    return _as_columns(
+    shared = (
         str(getattr(settings, "RELEASE", "")),
         None if language == settings.LANGUAGE_CODE else language,
         get_contextvars().get("request_id"),
     )
+    return _as_columns(*shared, headers) if headers else _often(*shared)
 
 
-@lru_cache(maxsize=64)
-def _as_columns(release: str, language: str | None, request_id: Any) -> str:
-    headers = {"language": language, "request_id": request_id and str(request_id)}
+def _as_columns(
+    release: str,
+    language: str | None,
+    request_id: Any,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    headers = {"language": language, "request_id": request_id and str(request_id), **more}
     kept = {name: value for name, value in headers.items() if value}
     return json.dumps({"release": release, "headers": kept})[1:-1]
+
+
+_often = lru_cache(maxsize=64)(_as_columns)
 
 
 def _moment(task: "DurableTask[..., Any]", option: str, value: datetime) -> str:

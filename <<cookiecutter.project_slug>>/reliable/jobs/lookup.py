@@ -6,8 +6,13 @@ from reliable.jobs import moving
 from reliable.jobs.durable import DurableTask, registry
 
 
-def find(name: str) -> DurableTask[..., Any] | None:
-    """The durable task of that name, or the plain task that it has become; None if this release
-    knows neither.
+def find(name: str, queue: str, headers: dict[str, Any]) -> DurableTask[..., Any] | None:
+    """The durable task of that name, the plain task that it has become, or the `@task` of Django's
+    API that enqueued it; None if this release knows none of them.
     """
-    return registry.get(name) or moving.of_plain(name)
+    found = registry.get(name) or moving.of_plain(name)
+    if found is None and "django" in headers:
+        from reliable.jobs import backend
+
+        found = backend.of_job(name, queue, headers)
+    return found

@@ -32,7 +32,7 @@ from reliable.jobs.database import Row, check, execute, pooled, rows
 from reliable.jobs.durable import DurableTask
 from reliable.jobs.lookup import find
 from reliable.jobs.states import Outcome, State
-from reliable.jobs.transitions import Claim, Ending, give_back
+from reliable.jobs.transitions import Claim, Ending, give_back, job_succeeded
 from reliable.redaction import without_secrets
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -125,7 +125,7 @@ class _Attempt:
         self.args: list[Any] = json.loads(row.args)
         self.kwargs: dict[str, Any] = json.loads(row.kwargs)
         self.headers: dict[str, Any] = json.loads(row.headers)
-        self.task: DurableTask[..., Any] | None = find(row.task)
+        self.task: DurableTask[..., Any] | None = find(row.task, row.queue, self.headers)
         self.log_fields = {
             **({"request_id": self.headers["request_id"]} if "request_id" in self.headers else {}),
             "job_id": str(job_id),
@@ -167,6 +167,7 @@ class _Attempt:
         else:
             milliseconds = round((time.monotonic() - began) * 1000)
             logger.info("job.succeeded", duration_ms=milliseconds)
+            job_succeeded.send_robust(sender=self.name, job_id=self.claim.id)
 
     def _body(self, task: DurableTask[..., Any], run: Run) -> None:
         if not task.atomic:

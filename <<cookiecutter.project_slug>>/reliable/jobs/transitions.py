@@ -21,6 +21,10 @@ logger = structlog.stdlib.get_logger("reliable.jobs")
 #: shown of it.
 job_failed = Signal()
 
+#: Sent once for each job that has succeeded, after its commit, by the process that ran it.
+#: Arguments: `sender`, the task's name; `job_id`.
+job_succeeded = Signal()
+
 
 class Claim(NamedTuple):
     """Who held which job: the fence."""
