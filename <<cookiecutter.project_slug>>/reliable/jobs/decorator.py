@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     time_limit: int
     atomic: bool
     unique: Unique
+    debounce: float
     expires: float
     priority: int
     secret: Iterable[str]
@@ -58,6 +59,8 @@ def durable_task(function: Callable[..., Any] | None = None, /, **options: Any) 
         `current_job().idempotency_key`, and `current_job().step()` for exactly once per step.
     unique: True: a call with the same arguments as a job that has not started is that job.
         "until_finished": or as one that runs.
+    debounce: seconds: `unique`, and each call puts the run off until so long after it, but never
+        longer than ten times that after the first.
     expires: seconds after which it need not start any more.
     priority: 0 to 9, and 9 is first.
     bind: pass this task as the first argument.
@@ -110,6 +113,7 @@ def check_options(task: DurableTask[..., Any]) -> None:
         "time_limit": task.limit is not None and task.limit < 1,
         "priority": not 0 <= task.priority <= 9,  # noqa: PLR2004 - the range of a message's
         "expires": task.expires is not None and task.expires <= 0,
+        "debounce": task.debounce is not None and task.debounce <= 0,
         "unique": task.unique not in {True, False, "until_finished"},
     }
     for option, is_wrong in wrong.items():

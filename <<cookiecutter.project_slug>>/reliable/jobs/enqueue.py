@@ -115,9 +115,9 @@ def enqueue(call: Call) -> JobHandle:
     job_id, row = call.row()
     if call.task.unique:
         # Which job it is, only the database knows.
-        [(found, created, _)] = rows(sql.ENQUEUE_UNIQUE, {"jobs": f"[{row}]"}) or [
-            (job_id, False, None)
-        ]
+        [(found, created, _)] = rows(
+            sql.ENQUEUE_UNIQUE, {"jobs": f"[{row}]", "longest": call.task.longest_debounce}
+        ) or [(job_id, False, None)]
         return JobHandle(found, created=created)
     noted = _together.get()
     if noted is None:

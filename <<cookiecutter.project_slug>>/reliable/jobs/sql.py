@@ -48,7 +48,14 @@ WITH job AS (
     {_INSERT}
     WHERE NOT EXISTS (SELECT FROM reliable_job AS earlier WHERE earlier.id = new.id)
     ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO UPDATE
-    SET published_at = NULL, run_at = least(job.run_at, excluded.run_at)
+    SET published_at = NULL,
+        -- Debounced: after a pause in the calls, or at last so long after the first.
+        run_at = CASE WHEN %(longest)s::float IS NULL THEN least(job.run_at, excluded.run_at)
+            ELSE least(
+                excluded.run_at, job.created_at + %(longest)s::float * interval '1 second'
+            ) END,
+        expires_at = CASE WHEN %(longest)s::float IS NULL THEN job.expires_at
+            ELSE excluded.expires_at END
     RETURNING id, queue, xmax = 0 AS created
 )
 SELECT id, created, pg_notify('{CHANNEL}', queue) FROM job
