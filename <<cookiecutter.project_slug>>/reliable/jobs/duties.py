@@ -71,6 +71,7 @@ class Duties(threading.Thread):
             "expire": self._expire,
             "purge": self._purge,
             "resume": self._resume,
+            "adopt": self._adopt,
         }.items():
             self._alone(duty, work)
 
@@ -93,6 +94,10 @@ class Duties(threading.Thread):
     def _resume(self) -> None:
         for name, _ in self.session.rows(sql.RESUME):
             logger.info("queue.resumed", queue=name, reason="its pause has ended")
+
+    def _adopt(self) -> None:
+        # A claim that did not see yet that its queue has a limit.
+        self.session.execute(sql.ADOPT)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,8 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Which of its queue's places it holds while it runs, if the queue has a limit; from 1 on.
+    slot = models.SmallIntegerField(null=True)
     # Its worker died with others in it. A worker runs one suspect at a time, so that the next death
     # is charged to the right one.
     suspect = models.BooleanField(db_default=False)
@@ -115,6 +117,13 @@ class Job(models.Model):
                 "unique_key",
                 name="reliable_job_unique",
                 condition=Q(unique_key__isnull=False),
+            ),
+            # The limit of a queue, over all hosts. It is in no index of a queue without one.
+            models.UniqueConstraint(
+                "queue",
+                "slot",
+                name="reliable_job_slot",
+                condition=Q(state=State.RUNNING, slot__isnull=False),
             ),
             # Two children of a worker that claim at the same moment do not see each other.
             models.UniqueConstraint(

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 from django.db.models import QuerySet
 
 from reliable import queues
 from reliable.jobs import sql, times, transitions
-from reliable.jobs.database import rows
+from reliable.jobs.database import execute, rows
 from reliable.jobs.models import Job, Queue
 from reliable.jobs.selection import Selection, jobs
 from reliable.jobs.states import UNFINISHED, State
@@ -129,6 +130,39 @@ def resume(queue: str, *, by: str) -> Pause | None:
     [(since, until, _)] = found
     logger.info("queue.resumed", queue=queue, by=by)
     return Pause(since, until)
+
+
+#: A larger one would limit nothing.
+LARGEST_LIMIT = 10_000
+
+
+def limit(queue: str, *, limit: int | None, by: str) -> int | None:
+    """Let no job of the queue start while so many run, over all hosts; None removes the limit.
+
+    What runs already comes to its end, also above the limit. Returns the limit until now. Raises
+    Refused.
+    """
+    known = queues.declared()
+    # One that is no longer declared may still have a limit.
+    if known and queue not in known and limit is not None:
+        raise Refused(f"The queue {queue!r} is not declared; declared: {', '.join(known)}.")
+    if limit is not None and not 1 <= limit <= LARGEST_LIMIT:
+        raise Refused(
+            f"A limit of {limit:,} jobs is not possible: write a number from 1 to"
+            f" {LARGEST_LIMIT:,}, or none. To let no job start: manage.py jobs pause {queue}"
+        )
+    with transaction.atomic():
+        rows(sql.LOCK, {"duty": "adopt"})
+        [(before, _)] = rows(sql.LIMIT, {"queue": queue, "limit": limit})
+        execute(sql.ADOPT, {})
+    logger.info("queue.limited", queue=queue, by=by, limit=limit, before=before)
+    return None if before is None else int(before)
+
+
+def limited() -> list[Queue]:
+    """The queues with a limit."""
+    found = Queue.objects.using(jobs().db).filter(limit__isnull=False)
+    return list(found.order_by("name"))
 
 
 def paused() -> list[Queue]:

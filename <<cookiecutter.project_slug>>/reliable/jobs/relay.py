@@ -56,6 +56,8 @@ class Lane:
     name: str
     slots: int = 0
     paused: bool = False
+    # Running jobs, over all hosts.
+    limit: int | None = None
     length: int = 0
     # Claims a second.
     rate: float = 0.0
@@ -160,9 +162,14 @@ class Relay:
     def _serve(self, lane: Lane) -> float:
         now = time.monotonic()
         lane.saw(self.broker.length(lane.name), now)
-        room = lane.window - lane.length
+        room = lane.window
         pause = POLL
         lane.backlog = False
+        if lane.limit is not None:
+            room = min(room, self._free(lane))
+            if room <= 0:
+                return pause  # whoever ends calls
+        room -= lane.length
         if room > 0 and now >= lane.next_offer_again:
             lane.next_offer_again = now + LOOK_AROUND
             room -= self._publish(lane, self._overdue(lane, min(room, BATCH)))
@@ -181,6 +188,11 @@ class Relay:
             lane.backlog = True
             pause = lane.pause()
         return pause
+
+    def _free(self, lane: Lane) -> int:
+        """Places in a queue with a limit; the window's if the limit was removed meanwhile."""
+        found = self.session.rows(sql.FREE, {"queue": lane.name})
+        return int(found[0][0]) if found else lane.window
 
     def _due(self, lane: Lane, limit: int, *, from_start: bool) -> list[Offer]:
         if from_start:
@@ -228,10 +240,10 @@ class Relay:
 
     def _look_around(self) -> None:
         slots: dict[str, int] = dict(self.session.rows(sql.SLOTS))
-        paused = {name for (name,) in self.session.rows(sql.PAUSED)}
+        said = {name: (paused, limit) for name, paused, limit in self.session.rows(sql.SAID)}
         for lane in self.lanes.values():
             lane.slots = int(slots.get(lane.name, 0))
-            lane.paused = lane.name in paused
+            lane.paused, lane.limit = said.get(lane.name, (False, None))
 
     def _listen(self, seconds: float) -> set[str]:
         try:
@@ -242,6 +254,8 @@ class Relay:
             time.sleep(min(seconds, TRY_AGAIN))
             return set(self.lanes)
         self._is_back("ear")
+        if sql.CHANGED in heard:
+            self._looked_around = 0.0
         return heard & set(self.lanes)
 
     def _says(self, what: str, error: Exception) -> None:

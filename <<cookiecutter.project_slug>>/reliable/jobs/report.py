@@ -124,7 +124,8 @@ def stats(found: Stats) -> Iterator[str]:
             oldest = times.lasting(row["oldest_seconds"])
             waits = f"{row['due']:,} wait, the oldest ({row['oldest_task']}) for {oldest}"
         paused = f"; paused {row['paused']}" if row.get("paused") else ""
-        yield f"Queue {row['queue']}: {waits}{paused}."
+        limit = f"; {row['limit']:,} may run at once" if row.get("limit") else ""
+        yield f"Queue {row['queue']}: {waits}{limit}{paused}."
     if found.running:
         yield ""
         yield "Running now:"

@@ -47,6 +47,10 @@ DEADLINE_MARGIN = KILL_AFTER + 10
 # Seconds between the tries to write down a success while the database is away.
 _FINISH_PAUSES = (0.1, 0.5, 1, 2, 4)
 
+# Claims of one job that may meet others at the same place of a queue with a limit, before the relay
+# offers it again.
+_MOST_RACES = 20
+
 # Seconds until a job is offered again that this release cannot run: doubled each time.
 _FIRST_MISFIT, _LONGEST_MISFIT = 1, 300
 
@@ -58,7 +62,8 @@ def run(job_id: UUID, worker: UUID, errors: list[BaseException] | None = None) -
     """
     found = _claim(job_id, worker)
     if not found:
-        # Somebody else runs it or has run it, it is paused, or its caller is changing it.
+        # Somebody else runs it or has run it, its queue is paused or at its limit, or its caller is
+        # changing it.
         logger.debug("job.not_waiting", job_id=str(job_id))
         return False
     attempt = _Attempt(job_id, worker, _Claimed(*found[0]))
@@ -80,10 +85,18 @@ def _claim(job_id: UUID, worker: UUID) -> list[Row]:
     connection: Any = connections[DEFAULT_DB_ALIAS]
     # The claim is as good a proof of health as the question that Django would ask before it.
     connection.health_check_done = True
-    try:
-        return _reconnecting(lambda: rows(sql.CLAIM, parameters))
-    except IntegrityError:  # another suspect runs in this worker since a moment
-        return []
+    for _ in range(_MOST_RACES):
+        try:
+            found = _reconnecting(lambda: rows(sql.CLAIM, parameters))
+        except IntegrityError as error:
+            if "reliable_job_slot" in str(error):
+                continue  # another job has taken the place since a moment
+            return []  # another suspect runs in this worker since a moment
+        if found:
+            return found
+        break
+    rows(sql.REFUSED, {"id": job_id})
+    return []
 
 
 def _reconnecting(statement: Callable[[], list[T]]) -> list[T]:
@@ -113,6 +126,7 @@ class _Claimed(NamedTuple):
     checkpoint: str | None
     misfits: int
     misfit_for_a_day: bool | None
+    limited: bool
 
 
 class _Attempt:
@@ -206,11 +220,13 @@ class _Attempt:
             # The body has done nothing here, so that no transaction has begun: none is needed.
             raw.autocommit = True
             try:
-                finished = execute(sql.FINISH_ALONE, parameters)
+                finished = execute(
+                    sql.FINISH_ALONE_LIMITED if self.row.limited else sql.FINISH_ALONE, parameters
+                )
             finally:
                 raw.autocommit = False
         else:
-            finished = execute(sql.FINISH, parameters)
+            finished = execute(sql.FINISH_LIMITED if self.row.limited else sql.FINISH, parameters)
         if finished.rowcount != 1:
             raise LostClaim(f"job {run.id}")
 

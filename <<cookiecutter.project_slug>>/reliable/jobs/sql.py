@@ -8,8 +8,9 @@ do it again.
 
 _NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
 
-#: Its payload is a queue's name.
+#: Its payload is a queue's name, or CHANGED: the relays look at what operators say.
 CHANNEL = "reliable_jobs"
+CHANGED = "*"
 
 # A job whose unique_key stands elsewhere is not inserted: the other one is locked until the caller
 # commits, and offered again after that, so that the run that follows sees the caller's data. With
@@ -134,6 +135,12 @@ SELECT pg_notify('{CHANNEL}', queue) FROM job GROUP BY queue
 # locked is about to be changed by its caller, who offers it again. Losing a claim means to run
 # again, so it need not wait for the disk; unless the body keeps its effects over a crash of the
 # database, or the job has been offered again and again. Index: the primary key.
+#
+# In a queue with a limit a running job holds a slot that no other can hold, by reliable_job_slot:
+# two claims that do not see each other and choose the same are decided by an IntegrityError, and
+# the loser tries again. Slots above the limit are from before it was lowered; while there are any,
+# everybody chooses the lowest that is free: whoever does not see another's claim collides with it,
+# so that the count holds, too.
 CLAIM = """
 UPDATE reliable_job SET
     state = 'running', claim_no = claim_no + 1, worker = %(worker)s,
@@ -142,7 +149,22 @@ UPDATE reliable_job SET
     started_at = clock_timestamp(),
     deadline_at = clock_timestamp() + (time_limit + %(margin)s) * interval '1 second',
     published_at = NULL, release_ran = %(release)s,
-    unique_key = CASE WHEN unique_running THEN unique_key END
+    unique_key = CASE WHEN unique_running THEN unique_key END,
+    slot = (
+        SELECT free.slot
+        FROM reliable_queue, generate_series(1, "limit") AS free (slot)
+        WHERE name = reliable_job.queue AND NOT EXISTS (
+            SELECT FROM reliable_job AS other
+            WHERE other.queue = name AND other.slot = free.slot AND other.state = 'running'
+        )
+        ORDER BY
+            CASE WHEN NOT EXISTS (
+                SELECT FROM reliable_job AS other
+                WHERE other.queue = name AND other.slot > "limit" AND other.state = 'running'
+            ) THEN random() END,
+            free.slot
+        LIMIT 1
+    )
 WHERE id = (
     SELECT id FROM reliable_job
     -- Not now(): a test's transaction began before its jobs.
@@ -150,7 +172,14 @@ WHERE id = (
         AND (expires_at IS NULL OR expires_at > clock_timestamp())
         AND NOT EXISTS (
             SELECT FROM reliable_queue
-            WHERE name = reliable_job.queue AND paused_at IS NOT NULL
+            WHERE name = reliable_job.queue AND (
+                paused_at IS NOT NULL
+                OR "limit" <= (
+                    SELECT count(*) FROM reliable_job AS other
+                    WHERE other.queue = name AND other.slot IS NOT NULL
+                        AND other.state = 'running'
+                )
+            )
         )
         AND NOT (suspect AND EXISTS (
             SELECT FROM reliable_job AS other
@@ -163,7 +192,31 @@ WHERE id = (
 )
 RETURNING
     claim_no, task, queue, args, kwargs, attempt, max_attempts, time_limit, headers, checkpoint,
-    misfits, misfit_since < now() - interval '24 hours'
+    misfits, misfit_since < now() - interval '24 hours', slot IS NOT NULL
+"""
+
+# A queue's limit refused the claim: its message is gone, and the relay is to offer the job when
+# there is a place. It is called although that may be later: a place that became free before this
+# commit was offered to nobody. Index: the primary key.
+REFUSED = f"""
+WITH refused AS (
+    UPDATE reliable_job SET published_at = NULL, offers = greatest(offers - 1, 0)
+    WHERE id = (
+        SELECT id FROM reliable_job
+        WHERE id = %(id)s AND state = 'waiting' AND published_at IS NOT NULL
+            -- What other reasons refused would come back at once, again and again.
+            AND run_at <= clock_timestamp() AND NOT suspect
+            AND (expires_at IS NULL OR expires_at > clock_timestamp())
+            AND EXISTS (
+                SELECT FROM reliable_queue
+                WHERE name = reliable_job.queue AND "limit" IS NOT NULL AND paused_at IS NULL
+            )
+        FOR UPDATE SKIP LOCKED
+    )
+    AND {_NOT_WAITING_FOR_THE_DISK}
+    RETURNING queue
+)
+SELECT pg_notify('{CHANNEL}', queue) FROM refused
 """
 
 # --- The fence: what stands in each statement by or for a runner ---------------------------------
@@ -183,6 +236,19 @@ WHERE {_FENCE}
 # The same, of a body that has done nothing in this database, so that there is nothing to lose with
 # it: after a crash it runs again.
 FINISH_ALONE = f"{FINISH} AND {_NOT_WAITING_FOR_THE_DISK}"
+
+
+# The same in a queue with a limit: the relay fills the place.
+def _and_call(finish: str) -> str:
+    return f"""
+WITH finished AS ({finish} RETURNING queue)
+SELECT pg_notify('{CHANNEL}', queue) FROM finished
+"""
+
+
+FINISH_LIMITED = _and_call(FINISH)
+
+FINISH_ALONE_LIMITED = _and_call(FINISH_ALONE)
 
 CHECKPOINT = f"UPDATE reliable_job SET checkpoint = %(data)s::jsonb WHERE {_FENCE}"
 
@@ -270,6 +336,8 @@ LEAVE = "DELETE FROM reliable_worker WHERE id = %(worker)s"
 # Whoever gets the lock does the duty of this moment; it ends with the transaction.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('reliable_jobs.' || %(duty)s, 0))"
 
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('reliable_jobs.' || %(duty)s, 0))"
+
 # Slots of each queue, over its workers.
 SLOTS = """
 SELECT queue, sum(slots) FROM reliable_worker, unnest(queues) AS queue GROUP BY queue
@@ -341,7 +409,38 @@ WITH resumed AS (
 SELECT name, pg_notify('{CHANNEL}', name) FROM resumed
 """
 
-PAUSED = "SELECT name FROM reliable_queue WHERE paused_at IS NOT NULL"
+# What operators said about queues.
+SAID = """
+SELECT name, paused_at IS NOT NULL, "limit" FROM reliable_queue
+WHERE paused_at IS NOT NULL OR "limit" IS NOT NULL
+"""
+
+# Places in a queue with a limit. Index: reliable_job_slot.
+FREE = """
+SELECT "limit" - (
+    SELECT count(*) FROM reliable_job
+    WHERE queue = name AND slot IS NOT NULL AND state = 'running'
+)
+FROM reliable_queue WHERE name = %(queue)s AND "limit" IS NOT NULL
+"""
+
+# What began before its queue had a limit counts, too: it gets a slot above all others. Under the
+# lock of `adopt`. Index: reliable_job_running.
+ADOPT = """
+WITH new AS (
+    SELECT
+        job.id, job.claim_no,
+        greatest("limit", (
+            SELECT max(slot) FROM reliable_job
+            WHERE queue = name AND slot IS NOT NULL AND state = 'running'
+        )) + row_number() OVER (PARTITION BY name) AS slot
+    FROM reliable_queue JOIN reliable_job AS job ON job.queue = name
+    WHERE "limit" IS NOT NULL AND job.state = 'running' AND job.slot IS NULL
+)
+UPDATE reliable_job AS job SET slot = new.slot
+FROM new
+WHERE job.id = new.id AND job.claim_no = new.claim_no AND job.state = 'running'
+"""
 
 # --- People --------------------------------------------------------------------------------------
 
@@ -386,6 +485,16 @@ ON CONFLICT (name) DO UPDATE SET
     paused_at = coalesce(queue.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
     paused_why = excluded.paused_why, paused_until = excluded.paused_until
 RETURNING paused_at, paused_until
+"""
+
+# Index: the primary key.
+LIMIT = f"""
+WITH before AS (SELECT "limit" FROM reliable_queue WHERE name = %(queue)s),
+said AS (
+    INSERT INTO reliable_queue (name, "limit") VALUES (%(queue)s, %(limit)s)
+    ON CONFLICT (name) DO UPDATE SET "limit" = excluded."limit" RETURNING name
+)
+SELECT (SELECT "limit" FROM before), pg_notify('{CHANNEL}', '{CHANGED}') FROM said
 """
 
 # What stood there is gone with the UPDATE, so it is read before. Index: the primary key.

@@ -49,8 +49,9 @@ def stats() -> Stats:
             if oldest >= wait["oldest_seconds"]:
                 wait.update(oldest_seconds=oldest, oldest_task=task)
     for queue in operations.paused():
-        nothing = {"queue": queue.name, "due": 0, "oldest_seconds": None, "oldest_task": None}
-        waits.setdefault(queue.name, nothing)["paused"] = operations.why_paused(queue)
+        waits.setdefault(queue.name, _nothing(queue.name))["paused"] = operations.why_paused(queue)
+    for queue in operations.limited():
+        waits.setdefault(queue.name, _nothing(queue.name))["limit"] = queue.limit
     return Stats(
         tasks=list(tasks.values()),
         queues=[waits[name] for name in sorted(waits)],
@@ -63,6 +64,10 @@ def stats() -> Stats:
             .order_by("outcome", "job__task")
         ],
     )
+
+
+def _nothing(queue: str) -> dict[str, Any]:
+    return {"queue": queue, "due": 0, "oldest_seconds": None, "oldest_task": None}
 
 
 def _running() -> list[dict[str, Any]]:

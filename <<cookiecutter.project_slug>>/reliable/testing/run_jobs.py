@@ -54,7 +54,9 @@ def run_jobs(*, at: datetime | None = None, raise_errors: bool = True) -> int:
             if not due:
                 return count
             if not runner.run(due[0][0], worker, errors):
-                raise AssertionError(f"job {due[0][0]} is due, but its queue is paused")
+                raise AssertionError(
+                    f"job {due[0][0]} is due, but its queue is paused, or is at its limit"
+                )
             if errors and raise_errors:
                 raise errors[0]
     finally:
