@@ -203,7 +203,7 @@ WITH refused AS (
     UPDATE reliable_job SET published_at = NULL, offers = greatest(offers - 1, 0)
     WHERE id = (
         SELECT id FROM reliable_job
-        WHERE id = %(id)s AND state = 'waiting' AND published_at IS NOT NULL
+        WHERE id = %(id)s AND state = 'waiting'
             -- What other reasons refused would come back at once, again and again.
             AND run_at <= clock_timestamp() AND NOT suspect
             AND (expires_at IS NULL OR expires_at > clock_timestamp())

@@ -132,11 +132,11 @@ def test_a_limit_is_lowered_raised_and_removed_while_jobs_run(
     wait_until(lambda: running(effects) == 8, "all slots busy")
     # What began without a limit counts.
     operations.limit("default", limit=3, by="ada")
-    for number in range(20):
-        work_until.delay(f"second {number}", "second")
     low = effects.now()
     system.events.record("first", "")
     wait_until(lambda: len(system.events.of("end")) == 20, "the first")
+    for number in range(20):
+        work_until.delay(f"second {number}", "second")
     wait_until(lambda: running(effects) == 3, "three of the second")
     operations.limit("default", limit=6, by="ada")
     wait_until(lambda: running(effects) == 6, "three more")

@@ -98,6 +98,8 @@ def million(servers: Servers, database_template: str) -> Iterator[Database]:
     servers.clone_database(database_template, name)
     database = Database(servers.postgresql.url(name))
     database.execute(FILL, [ROWS])
+    # Of its limit, the statements read the queue's row and what runs.
+    database.execute("INSERT INTO reliable_queue (name, \"limit\") VALUES ('default', 3)")
     database.execute("VACUUM ANALYZE reliable_job")
     yield database
     database.connection.close()
@@ -144,6 +146,8 @@ def some_job(database: Database) -> dict[str, Any]:
 BY_KEY = {
     "CLAIM": sql.CLAIM,
     "FINISH": sql.FINISH,
+    "FINISH_LIMITED": sql.FINISH_LIMITED,
+    "REFUSED": sql.REFUSED,
     "CHECKPOINT": sql.CHECKPOINT,
     "PROGRESS": sql.PROGRESS,
     "GIVE_BACK": sql.GIVE_BACK,
@@ -163,6 +167,7 @@ def test_what_concerns_one_job_reads_its_row_by_the_primary_key(
         "reliable_job_pkey",
         "reliable_job_running",
         "reliable_job_one_suspect",
+        "reliable_job_slot",
     }
     assert "reliable_job_pkey" in scanned
     assert pages < 100, scanned
@@ -183,6 +188,8 @@ BY_INDEX = {
         50,
     ),
     "RUNNING": (sql.RUNNING, {}, "reliable_job_running", 50),
+    "ADOPT": (sql.ADOPT, {}, "reliable_job_running", 50),
+    "FREE": (sql.FREE, {"queue": "default"}, "reliable_job_slot", 50),
     "EXPIRE": (sql.EXPIRE, {"limit": 100}, "reliable_job_expires", 50),
     "PURGE": (
         sql.PURGE,
