@@ -157,7 +157,7 @@ class DurableTask(Generic[P, R]):
         Raises NotHonoured for options of Celery's that a row cannot keep, with what to do instead.
         """
         for option in options:
-            self._refuse(option)
+            self.refuse(option)
         call = enqueue.Call(
             self,
             tuple(args),
@@ -174,10 +174,11 @@ class DurableTask(Generic[P, R]):
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _REFUSED:
-            self._refuse(name)
+            self.refuse(name)
         raise AttributeError(f"{self!r} has no attribute {name!r}")
 
-    def _refuse(self, option: str) -> NoReturn:
+    def refuse(self, option: str) -> NoReturn:
+        """Raise NotHonoured: what cannot be honoured, and what to do instead."""
         instead = _REFUSED.get(option, "Its options are countdown, eta, queue, expires, priority")
         raise NotHonoured(f"{self.name}: a durable task has no `{option}`. {instead}.")
 

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 # Rows in one INSERT; more are sent in several.
 _MOST_ROWS = 5000
 
-_together: ContextVar["list[str] | None"] = ContextVar("reliable.jobs.together", default=None)
+_OPTIONS = {"countdown", "eta", "queue", "expires", "priority"}
+
+# What calls have in common, and of each call what is its own.
+_Noted = dict[str, list[str]]
+
+_together: ContextVar[_Noted | None] = ContextVar("reliable.jobs.together", default=None)
 
 
 @dataclass(slots=True)
@@ -48,29 +54,35 @@ class Call:
     # More of what travels with the job.
     headers: Mapping[str, Any] | None = None
 
-    def row(self) -> tuple[UUID, str]:
-        """A new id, and the row for sql.ENQUEUE as JSON. Raises BadArgument."""
-        task = self.task
-        if self.id:
-            args, kwargs = arguments.json_text(self.args), arguments.json_text(self.kwargs)
-            job_id, parent_id = self.id, None
-        else:
-            args, kwargs = arguments.encode(
-                task.name, task.signature, task.positional, self.args, self.kwargs
-            )
-            job_id, parent_id = _id(task.name, args, kwargs)
+    def shared(self) -> str:
+        """The columns that many calls have in common: members of a JSON object, for sql.ENQUEUE."""
+        columns = [self.task.columns, _surroundings(self.headers)]
         # Of a column that stands twice, jsonb keeps the last.
-        columns = [task.columns, _shared_columns(self.headers), f'"id":"{job_id}"']
-        if parent_id:
-            columns.append(f'"parent_id":"{parent_id}"')
-        if task.unique:
-            # Not the arguments: an index takes 2,704 bytes, and shows them to whoever reads it.
-            key = blake2b(f"{args}{kwargs}".encode(), digest_size=16).hexdigest()
-            columns.append(f'"unique_key":"{key}"')
         if options := self._options():
             columns.append(json.dumps(options)[1:-1])
-        columns.append(f'"args":{args},"kwargs":{kwargs}')
-        return job_id, f"{{{','.join(columns)}}}"
+        if self.id is None and (run := context.current_run()):
+            columns.append(f'"parent_id":"{run.id}"')
+        return ",".join(columns)
+
+    def own(self, args: Sequence[Any]) -> tuple[UUID, str]:
+        """A new id, and the columns of a call with these arguments alone. Raises BadArgument."""
+        task = self.task
+        if self.id:
+            job_id = self.id
+            positional, named = arguments.json_text(args), arguments.json_text(self.kwargs)
+        else:
+            positional, named = arguments.encode(
+                task.name, task.signature, task.positional, args, self.kwargs
+            )
+            job_id = _new_id(task.name, positional, named)
+        columns = f'"id":"{job_id}","args":{positional}'
+        if self.kwargs:
+            columns += f',"kwargs":{named}'
+        if task.unique:
+            # Not the arguments: an index takes 2,704 bytes, and shows them to whoever reads it.
+            key = blake2b(f"{positional}{named}".encode(), digest_size=16).hexdigest()
+            columns += f',"unique_key":"{key}"'
+        return job_id, f"{{{columns}}}"
 
     def _options(self) -> dict[str, Any]:
         """The columns that differ from the task's own, since this call says so."""
@@ -112,18 +124,18 @@ class Call:
 
 def enqueue(call: Call) -> JobHandle:
     """Insert one job, or note it for the end of `enqueue_together`."""
-    job_id, row = call.row()
+    shared = call.shared()
+    job_id, own = call.own(call.args)
     if call.task.unique:
         # Which job it is, only the database knows.
-        [(found, created, _)] = rows(
-            sql.ENQUEUE_UNIQUE, {"jobs": f"[{row}]", "longest": call.task.longest_debounce}
-        ) or [(job_id, False, None)]
+        parameters = {"jobs": _rows({shared: [own]}), "longest": call.task.longest_debounce}
+        [(found, created, _)] = rows(sql.ENQUEUE_UNIQUE, parameters) or [(job_id, False, None)]
         return JobHandle(found, created=created)
     noted = _together.get()
     if noted is None:
-        execute(sql.ENQUEUE, {"jobs": f"[{row}]"})
+        execute(sql.ENQUEUE, {"jobs": _rows({shared: [own]})})
     else:
-        noted.append(row)
+        noted[shared].append(own)
     return JobHandle(job_id)
 
 
@@ -136,8 +148,16 @@ def enqueue_many(
 
     options: as for `apply_async`. A wrong argument anywhere: nothing is inserted.
     """
-    with enqueue_together():
-        return [task.apply_async(args, **options) for args in calls]
+    with _noted() as noted:
+        if task.unique:
+            return [task.apply_async(args, **options) for args in calls]
+        for option in options.keys() - _OPTIONS:
+            task.refuse(option)
+        call = Call(task, (), {}, **options)
+        shared = call.shared()
+        made = [call.own(tuple(args)) for args in calls]
+        noted[shared].extend(own for _, own in made)
+        return [JobHandle(job_id) for job_id, _ in made]
 
 
 @contextlib.contextmanager
@@ -147,30 +167,59 @@ def enqueue_together() -> Iterator[None]:
     An exception that leaves the block: nothing is inserted. Calls of `unique` tasks do not wait,
     since only the database knows which job they are.
     """
-    if _together.get() is not None:
+    with _noted():
         yield
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[_Noted]:
+    outer = _together.get()
+    if outer is not None:
+        yield outer
         return
-    noted: list[str] = []
+    noted: _Noted = defaultdict(list)
     token = _together.set(noted)
     try:
-        yield
+        yield noted
     finally:
         _together.reset(token)
-    for start in range(0, len(noted), _MOST_ROWS):
-        execute(sql.ENQUEUE, {"jobs": f"[{','.join(noted[start : start + _MOST_ROWS])}]"})
+    for part in _parts(noted):
+        execute(sql.ENQUEUE, {"jobs": _rows(part)})
 
 
-def _id(task: str, args: str, kwargs: str) -> tuple[UUID, UUID | None]:
+def _parts(noted: _Noted) -> Iterator[_Noted]:
+    """As few parts as there may be, of _MOST_ROWS calls at most."""
+    part: _Noted = defaultdict(list)
+    room = _MOST_ROWS
+    for shared, calls in noted.items():
+        start = 0
+        while start < len(calls):
+            taken = calls[start : start + room]
+            part[shared] = taken
+            start += len(taken)
+            room -= len(taken)
+            if not room:
+                yield part
+                part, room = defaultdict(list), _MOST_ROWS
+    if part:
+        yield part
+
+
+def _rows(noted: Mapping[str, list[str]]) -> str:
+    """The JSON that sql.ENQUEUE takes."""
+    groups = [f'{{{shared},"calls":[{",".join(calls)}]}}' for shared, calls in noted.items()]
+    return f"[{','.join(groups)}]"
+
+
+def _new_id(task: str, args: str, kwargs: str) -> UUID:
     run = context.current_run()
-    if run is None:
-        return ids.new(), None
-    if run.atomic:
-        return ids.new(), run.id
+    if run is None or run.atomic:
+        return ids.new()
     # Without a transaction around it the parent may get here again, in another attempt.
-    return run.child_id(task, f"{args}{kwargs}"), run.id
+    return run.child_id(task, f"{args}{kwargs}")
 
 
-def _shared_columns(headers: Mapping[str, Any] | None) -> str:
+def _surroundings(headers: Mapping[str, Any] | None) -> str:
     """What every job that is enqueued here and now has in common, and headers of this one."""
     language = translation.get_language()
     shared = (

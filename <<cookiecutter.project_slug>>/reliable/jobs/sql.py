@@ -21,17 +21,18 @@ INSERT INTO reliable_job AS job (
     atomic, headers, tags, release_enqueued, parent_id, unique_key, unique_running
 )
 SELECT
-    id, task, queue, args, kwargs, priority,
+    new.id, task, queue, new.args, coalesce(new.kwargs, '{}'), priority,
     coalesce(eta, clock_timestamp() + countdown * interval '1 second'),
     coalesce(expires_at, clock_timestamp() + expires_in * interval '1 second'),
-    max_attempts, backoff, time_limit, atomic, headers, tags, release, parent_id, unique_key,
+    max_attempts, backoff, time_limit, atomic, headers, tags, release, parent_id, new.unique_key,
     unique_running
-FROM jsonb_to_recordset(%(jobs)s::jsonb) AS new (
-    id uuid, task text, queue text, args jsonb, kwargs jsonb, priority smallint, eta timestamptz,
-    countdown float, expires_at timestamptz, expires_in float, max_attempts smallint, backoff float,
+FROM jsonb_to_recordset(%(jobs)s::jsonb) AS shared (
+    task text, queue text, priority smallint, eta timestamptz, countdown float,
+    expires_at timestamptz, expires_in float, max_attempts smallint, backoff float,
     time_limit integer, atomic boolean, headers jsonb, tags text[], release text, parent_id uuid,
-    unique_key text, unique_running boolean
-)
+    unique_running boolean, calls jsonb
+),
+jsonb_to_recordset(shared.calls) AS new (id uuid, args jsonb, kwargs jsonb, unique_key text)
 """
 
 # Insert and wake the relays in one statement. A parent that runs again makes the same ids again.
@@ -125,7 +126,7 @@ WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting'
 OFFER_NOW = f"""
 WITH job AS (
     UPDATE reliable_job SET published_at = NULL
-    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting' AND published_at IS NOT NULL
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting'
     RETURNING queue
 )
 SELECT pg_notify('{CHANNEL}', queue) FROM job GROUP BY queue
