@@ -4,16 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import connections
 
-from reliable.jobs import sql, transitions
+from reliable.jobs import retention, sql, tally, transitions
 from reliable.jobs.database import Session
-from reliable.jobs.states import FINISHED, Outcome, State
+from reliable.jobs.states import Outcome
 from reliable.jobs.transitions import Claim, Ending, give_back
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -23,23 +23,21 @@ EVERY = 2.0
 DEAD_AFTER = 15.0
 # Rows of one statement.
 AT_ONCE = 500
-
-#: Seconds that finished jobs are kept, by state.
-KEPT: dict[str, float] = {
-    State.SUCCEEDED: 7 * 86400,
-    State.CANCELLED: 30 * 86400,
-    State.EXPIRED: 30 * 86400,
-    State.FAILED: 90 * 86400,
-}
+# Seconds of a round in which finished jobs are deleted.
+PURGE_FOR = 0.5
 
 
 class Duties(threading.Thread):
-    """A relay's second thread, with a session of its own: reap, expire, purge, resume."""
+    """A relay's second thread, with a session of its own: reap, expire, resume, adopt,
+    tally, purge.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="jobs-duties", daemon=True)
         self.session = Session()
         self.reaper = Reaper(self.session)
+        self.walks = retention.walks()
+        self._unfinished: list[retention.Walk] = []
         self._stopping = threading.Event()
         self._lost = False
 
@@ -69,11 +67,12 @@ class Duties(threading.Thread):
         for duty, work in {
             "reap": self.reaper.take,
             "expire": self._expire,
-            "purge": self._purge,
             "resume": self._resume,
             "adopt": self._adopt,
+            "tally": self._tally,
         }.items():
             self._alone(duty, work)
+        self._purge()
 
     def _alone(self, duty: str, work: Callable[[], Any]) -> None:
         raw = self.session.raw
@@ -86,10 +85,18 @@ class Duties(threading.Thread):
         transitions.expire(self.session, AT_ONCE)
 
     def _purge(self) -> None:
-        kept = {**KEPT, **getattr(settings, "RELIABLE_JOBS_KEPT", {})}
-        for state in FINISHED:
-            parameters = {"state": str(state), "seconds": kept[state], "limit": AT_ONCE}
-            self.session.execute(sql.PURGE, parameters)
+        """A step of each walk, and more of them for as long as the round allows."""
+        end = time.monotonic() + PURGE_FOR
+        self._unfinished = self.walks
+        while self._unfinished and time.monotonic() < end and not self._stopping.is_set():
+            walks, self._unfinished = self._unfinished, []
+            self._alone("purge", partial(self._step, walks))
+
+    def _step(self, walks: list[retention.Walk]) -> None:
+        self._unfinished = [walk for walk in walks if walk.step(self.session)]
+
+    def _tally(self) -> None:
+        tally.tally(self.session)
 
     def _resume(self) -> None:
         for name, _ in self.session.rows(sql.RESUME):

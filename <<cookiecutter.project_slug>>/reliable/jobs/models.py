@@ -177,6 +177,8 @@ class Attempt(models.Model):
 
     class Meta:
         db_table = "reliable_attempt"
+        # tally.TALLY
+        indexes = (models.Index("ended_at", name="reliable_attempt_ended"),)
 
     def __str__(self) -> str:
         return f"{self.outcome} {self.ended_at}"
@@ -243,3 +245,35 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Tally(models.Model):
+    """How many ran in an hour; of `waited` and `ran` those whose seconds fall into a bucket."""
+
+    pk = models.CompositePrimaryKey("hour", "queue", "task", "kind", "bucket")
+    hour = models.DateTimeField()
+    queue = models.TextField()
+    task = models.TextField()
+    # waited, ran, failed, dead, put off.
+    kind = models.TextField()
+    bucket = models.SmallIntegerField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "reliable_tally"
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.task} {self.kind}"
+
+
+class TallyMark(models.Model):
+    """Up to when all that has ended is tallied: one row."""
+
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "reliable_tally_mark"
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="reliable_tally_mark_one"),)
+
+    def __str__(self) -> str:
+        return str(self.until)

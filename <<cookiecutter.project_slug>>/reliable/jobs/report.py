@@ -12,6 +12,8 @@ from reliable.jobs.stats import Stats
 
 # Characters of an error in a list; `show` has all of it.
 _ERROR = 80
+# Seconds.
+_TENTH, _MINUTE = 0.1, 60
 # Columns that say something only when they are not zero.
 _IF_ANY = ("offers", "suspect", "misfits", "unique_running", "is_unique")
 
@@ -153,6 +155,40 @@ def stats(found: Stats) -> Iterator[str]:
                 for row in found.attempts
             ),
         )
+    yield from _ran(found)
+
+
+def _ran(found: Stats) -> Iterator[str]:
+    for name, rows in (("queue", found.ran_by_queue), ("task", found.ran_by_task)):
+        if rows:
+            yield ""
+            yield f"Since {times.local(found.since)}, by {name}:"
+            yield from table(
+                (
+                    name.upper(),
+                    *(("QUEUE",) if name == "task" else ()),
+                    *("RUNS", "FAILURES", "DEAD", "WAITED p50", "p95", "p99", "RAN p50"),
+                    *("p95", "p99"),
+                ),
+                (
+                    (row[name], *((row["queue"],) if name == "task" else ()), *_figures(row))
+                    for row in rows
+                ),
+            )
+
+
+def _figures(row: dict[str, Any]) -> Iterator[Any]:
+    yield from (row[each] for each in ("runs", "failures", "dead"))
+    for kind in ("waited", "ran"):
+        yield from (_duration(row[f"{kind}_p{percent}"]) for percent in (50, 95, 99))
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms" if seconds < _TENTH else f"{seconds * 1000:.0f} ms"
+    return times.lasting(seconds) if seconds >= _MINUTE else f"{seconds:.1f} s"
 
 
 def inflight(found: Sequence[Misfit]) -> Iterator[str]:

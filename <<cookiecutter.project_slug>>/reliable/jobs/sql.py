@@ -380,15 +380,29 @@ FROM late WHERE job.id = late.id
 RETURNING job.id, job.task, job.queue, job.headers
 """
 
-# Index: reliable_job_finished.
+# From the last key on: between what is to go lies what is kept for longer, which is not to be read
+# in each round. Nothing goes that was not tallied. A job that somebody retries at this moment is
+# locked, and stays. Returns the key that was reached. Index: reliable_job_finished.
 PURGE = """
-WITH old AS (
-    SELECT id FROM reliable_job
-    WHERE state = %(state)s AND finished_at < now() - %(seconds)s * interval '1 second'
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+WITH passed AS MATERIALIZED (
+    SELECT id, finished_at, task FROM reliable_job
+    WHERE state = %(state)s AND finished_at >= %(after)s
+        AND (finished_at, id) > (%(after)s, %(after_id)s)
+        AND finished_at < least(
+            now() - %(seconds)s * interval '1 second', (SELECT until FROM reliable_tally_mark)
+        )
+    ORDER BY finished_at, id LIMIT %(limit)s
 ),
-attempts AS (DELETE FROM reliable_attempt USING old WHERE job_id = old.id)
-DELETE FROM reliable_job AS job USING old WHERE job.id = old.id
+old AS (
+    SELECT id FROM reliable_job
+    WHERE id IN (SELECT id FROM passed WHERE (task = ANY(%(tasks)s)) <> %(others)s)
+        AND state = %(state)s
+    FOR UPDATE SKIP LOCKED
+),
+attempts AS (DELETE FROM reliable_attempt USING old WHERE job_id = old.id),
+gone AS (DELETE FROM reliable_job AS job USING old WHERE job.id = old.id)
+SELECT finished_at, id, (SELECT count(*) FROM passed)
+FROM passed ORDER BY finished_at DESC, id DESC LIMIT 1
 """
 
 # The messages of a paused queue were dropped by whoever got them.

@@ -1,12 +1,13 @@
-"""How many jobs there are of which kind, what waits and runs. Reads the whole table."""
+"""How many jobs there are of which kind, what waits, runs and ran. Reads the whole table."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, F, Max
 from django.db.models.functions import Now
 
-from reliable.jobs import operations
+from reliable.jobs import operations, tally
 from reliable.jobs.database import rows
 from reliable.jobs.models import Attempt, Worker
 from reliable.jobs.selection import jobs
@@ -31,9 +32,14 @@ class Stats:
     queues: list[dict[str, Any]]
     running: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
+    # Since the beginning of that hour.
+    since: datetime
+    ran_by_queue: list[dict[str, Any]]
+    ran_by_task: list[dict[str, Any]]
 
 
-def stats() -> Stats:
+def stats(since: datetime) -> Stats:
+    """What there is now, and what ran since then."""
     tasks: dict[tuple[str, str], dict[str, Any]] = {}
     waits: dict[str, dict[str, Any]] = {}
     for task, queue, state, count, later, oldest in rows(_COUNTS, {}):
@@ -63,6 +69,9 @@ def stats() -> Stats:
             .annotate(count=Count("id"), last=Max("ended_at"))
             .order_by("outcome", "job__task")
         ],
+        since=since.replace(minute=0, second=0, microsecond=0),
+        ran_by_queue=tally.by_queue(since),
+        ran_by_task=tally.by_task(since),
     )
 
 

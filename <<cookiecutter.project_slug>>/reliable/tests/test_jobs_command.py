@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from reliable.jobs import State, durable_task, ids, operations, sql, transitions
 from reliable.jobs.database import Session
-from reliable.jobs.models import Attempt, Job, Queue, Worker
+from reliable.jobs.models import Attempt, Job, Queue, Tally, Worker
 from reliable.jobs.states import FINISHED, Outcome
 from reliable.testing.run_jobs import run_jobs
 
@@ -216,6 +216,35 @@ def test_counts_are_by_task_and_state_with_what_waits_and_runs(db: None) -> None
     assert re.search(r"Queue slow: nothing waits; paused since .* by ada", text)
 
 
+def test_what_ran_is_told_by_queue_and_by_task(db: None) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for ago, kind, bucket, count in (
+        (0, "ran", 0, 99),
+        (0, "ran", 25, 1),
+        (0, "waited", -20, 100),
+        (0, "failed", 0, 3),
+        (0, "dead", 0, 1),
+        (5, "ran", 0, 10),
+    ):
+        Tally.objects.create(
+            hour=hour - timedelta(hours=ago),
+            queue="mail",
+            task="a.task",
+            kind=kind,
+            bucket=bucket,
+            count=count,
+        )
+    lately = machine("stats", "--since", "1h")
+    [row] = lately["ran_by_task"]
+    assert (row["task"], row["queue"], row["runs"], row["failures"]) == ("a.task", "mail", 103, 3)
+    assert row["ran_p50"] == pytest.approx(1.1, rel=0.01)
+    assert row["ran_p99"] == row["ran_p50"]
+    [row] = machine("stats")["ran_by_queue"]
+    assert (row["queue"], row["runs"], row["dead"]) == ("mail", 113, 1)
+    assert re.search(r"QUEUE +RUNS +FAILURES +DEAD +WAITED p50", jobs("stats"))
+    assert re.search(r"a\.task +mail +113 +3 +1 +29 ms +29 ms +29 ms +1\.1 s", jobs("stats"))
+
+
 def test_an_empty_table_is_a_sentence(db: None) -> None:
     assert jobs("list") == "There is no such job.\n"
     assert jobs("stats") == "There is no job.\n"
@@ -341,6 +370,7 @@ def test_a_stop_says_how_many_were_changed_by_then(
         (["retry", "--since", "1h", "--until", "2h"], "--since is not before --until"),
         (["retry", "--error", ""], "--error '' is no text"),
         (["discard", "--all", "--why", "\udcff"], "is no text"),
+        (["stats", "--since", "yesterday"], r"no time; write for example"),
         (["list", "--limit", "0"], "write a number from 1 on"),
         (["list", "--before", "x"], "'x' is no job's id"),
         (["show", str(uuid.UUID(int=1))], "rolled back, or it was purged"),

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reliable.jobs import sql
+from reliable.jobs import sql, tally
 from reliable.testing.servers import Servers
 
 ROWS = int(os.environ.get("ROWS", "1000000"))
@@ -193,7 +193,15 @@ BY_INDEX = {
     "EXPIRE": (sql.EXPIRE, {"limit": 100}, "reliable_job_expires", 50),
     "PURGE": (
         sql.PURGE,
-        {"state": "succeeded", "seconds": 86400 * 2, "limit": 100},
+        {
+            "state": "succeeded",
+            "seconds": 86400 * 2,
+            "limit": 100,
+            "tasks": [],
+            "others": True,
+            "after": START,
+            "after_id": NIL,
+        },
         "reliable_job_finished",
         3000,
     ),
@@ -248,3 +256,77 @@ def test_what_concerns_one_job_costs_the_same_behind_an_open_transaction(
     pages, scanned = million.plan(BY_KEY[name], some_job(million))
     assert "reliable_job_pkey" in scanned
     assert pages < 100
+
+
+@pytest.fixture(scope="module")
+def kept(servers: Servers, database_template: str) -> Iterator[Database]:
+    """A million finished jobs of a task that are kept for a year, and a thousand of another."""
+    name = f"kept_{uuid.uuid4().hex}"
+    servers.clone_database(database_template, name)
+    database = Database(servers.postgresql.url(name))
+    database.execute(
+        """
+        INSERT INTO reliable_job
+            (id, task, queue, state, run_at, started_at, finished_at)
+        SELECT gen_random_uuid(), task, 'default', 'succeeded', at, at, at
+        FROM (
+            SELECT 'kept.task' AS task, now() - random() * interval '300 days' AS at
+            FROM generate_series(1, %s)
+            UNION ALL
+            SELECT 'some.task', now() - interval '1 day' - n * interval '1 minute'
+            FROM generate_series(1, 1000) AS n
+        ) AS ended
+        """,
+        [ROWS],
+    )
+    database.execute("VACUUM ANALYZE reliable_job")
+    yield database
+    database.connection.close()
+    servers.drop_database(name)
+
+
+def walk_of(database: Database, tasks: list[str], *, others: bool) -> tuple[int, int]:
+    """Walk to the end as a relay does; return the most pages of a step, and the number of steps."""
+    key, most, steps = (START, NIL), 0, 0
+    while True:
+        parameters = {
+            "state": "succeeded",
+            "seconds": 86400,
+            "limit": 500,
+            "tasks": tasks,
+            "others": others,
+            "after": key[0],
+            "after_id": key[1],
+        }
+        if steps % 200 == 0:
+            pages, scanned = database.plan(sql.PURGE, parameters)
+            assert not {each for each in scanned if "Seq Scan" in each}
+            most = max(most, pages)
+        found = database.connection.execute(sql.PURGE.encode(), parameters).fetchone()
+        steps += 1
+        if found is None or found[2] < 500:
+            return most, steps
+        key = found[0], found[1]
+
+
+def test_what_is_kept_is_passed_once_in_small_steps(kept: Database) -> None:
+    most, steps = walk_of(kept, ["kept.task"], others=True)
+    assert most < 10_000
+    assert steps <= (ROWS + 1000) // 500 + 1
+    left = kept.connection.execute(
+        "SELECT task, count(*) FROM reliable_job GROUP BY task"
+    ).fetchall()
+    assert left == [("kept.task", ROWS)]
+
+
+def test_the_tally_reads_what_ended_in_its_time_and_nothing_else(kept: Database) -> None:
+    window = {"mark": datetime(2001, 1, 1, tzinfo=UTC), "until": datetime(2001, 1, 2, tzinfo=UTC)}
+    pages, scanned = kept.plan(tally.TALLY, window)
+    assert scanned >= {"reliable_job_finished"}
+    assert not {each for each in scanned if "Seq Scan" in each}
+    assert pages < 100
+    day = kept.connection.execute("SELECT now() - interval '9 hours', now()").fetchone()
+    assert day
+    pages, scanned = kept.plan(tally.TALLY, {"mark": day[0], "until": day[1]})
+    assert not {each for each in scanned if "Seq Scan on reliable_job" in each}
+    assert pages < ROWS / 50

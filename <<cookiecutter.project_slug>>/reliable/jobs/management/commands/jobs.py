@@ -33,7 +33,8 @@ _HELP = {
     "pause": "let no job of a queue start; those that run come to their end",
     "resume": "let a paused queue's jobs start again",
     "limit": "let no job of a queue start while N run, over all hosts; none removes the limit",
-    "stats": "how many of each task and state, what waits and runs, what did not succeed",
+    "stats": "how many of each task and state, what waits and runs, what did not succeed; how many"
+    " ran, and how long they waited and took",
     "inflight": "unfinished jobs that this release cannot run: ask the new one before a deploy"
     " switches to it",
 }
@@ -70,6 +71,9 @@ class Command(BaseCommand):
             each[name].add_argument("--by", metavar="NAME", help="default: the user")
         each["pause"].add_argument("--why", metavar="TEXT", default="")
         each["limit"].add_argument("limit", metavar="N|none")
+        each["stats"].add_argument(
+            "--since", metavar="TIME", default="1d", help="what ran: 2026-01-31T18:30, or 1h, 7d"
+        )
         end = each["pause"].add_mutually_exclusive_group()
         end.add_argument("--until", metavar="TIME", help="resume then")
         end.add_argument("--for", metavar="SECONDS", help="or 15m, 2h: resume after that")
@@ -105,7 +109,8 @@ class Command(BaseCommand):
         self._say(inspection.details(job_id(options["id"])), options, report.details)
 
     def _stats(self, options: dict[str, Any]) -> None:
-        self._say(stats.stats(), options, report.stats)
+        since = times.past("--since", options["since"])
+        self._say(stats.stats(since), options, report.stats)
 
     def _inflight(self, options: dict[str, Any]) -> None:
         found = inflight.misfits()
