@@ -30,6 +30,9 @@ from reliable.jobs.handle import JobHandle
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
+# On a message that only waits for the end of its job: which one.
+_HEADER = "reliable_job"
+
 # Seconds that a message waits for a database that is away, before it goes back to its list.
 _PAUSE = 1.0
 # Seconds between two looks for the end of a job that something waits for: doubled each time.
@@ -116,16 +119,22 @@ def door(app: Any, task: DurableTask[..., Any]) -> Any:
     )
 
 
-def job_id(message_id: str) -> UUID:
-    """The id of a message's job: the same at each delivery, and at each retry."""
-    digest = blake2b(message_id.encode(), digest_size=16).digest()
-    return ids.versioned(digest, 8)
+def job_id(message: Any) -> UUID:
+    """The id of a message's job: the same at each delivery, and of no other message.
+
+    Not of the task's id alone, which callers may choose, and use again for the next call. kombu
+    gives each message a tag, which Redis keeps when it delivers it again. The message does not say
+    when it was sent, so that its job stands before all that have a time in their id.
+    """
+    tag = (message.properties or {}).get("delivery_tag", "")
+    digest = blake2b(f"{message.id} {tag}".encode(), digest_size=10).digest()
+    return ids.versioned(bytes(6) + digest, 8)
 
 
 def _taken(task: DurableTask[..., Any], request: Any, args: Any, kwargs: Any) -> JobHandle:
-    if known := getattr(request, "job", None):
+    if known := getattr(request, _HEADER, None):
         return JobHandle(UUID(known))
-    call = enqueue.Call(task, args, kwargs, id=job_id(request.id))
+    call = enqueue.Call(task, args, kwargs, id=job_id(request))
     try:
         handle = enqueue.enqueue(call)
     except DataError:
@@ -151,7 +160,7 @@ def _end(door: Any, handle: JobHandle) -> Any:
         return handle.wait(0)
     except TimeoutError:
         pause = min(_LONGEST_PAUSE, 2 ** min(door.request.retries, 10))
-    headers = {**(door.request.headers or {}), "job": str(handle.id)}
+    headers = {**(door.request.headers or {}), _HEADER: str(handle.id)}
     try:
         raise door.retry(countdown=pause, headers=headers)
     except Reject as reject:
