@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from reliable.jobs import operations, times
 from reliable.jobs.arguments import BadArgument, bind
-from reliable.jobs.durable import registry
+from reliable.jobs.lookup import durable
 from reliable.jobs.models import Attempt, Job, Worker
 from reliable.jobs.selection import jobs
 from reliable.jobs.states import State
@@ -100,7 +100,7 @@ def details(job_id: UUID) -> Details:
 
 def _arguments(job: Job) -> tuple[dict[str, Any], list[Any]]:
     """The arguments by name with what may be shown of them; and the values that may not be."""
-    task = registry.get(job.task)
+    task = durable(job.task, job.queue, job.headers)
     if task is not None:
         try:
             named = bind(job.task, task.signature, job.args, job.kwargs)

@@ -7,10 +7,15 @@ from reliable.jobs.durable import DurableTask, registry
 
 
 def find(name: str, queue: str, headers: dict[str, Any]) -> DurableTask[..., Any] | None:
-    """The durable task of that name, the plain task that it has become, or the `@task` of Django's
-    API that enqueued it; None if this release knows none of them.
+    """The durable task of that name, or the plain task that it has become; None if this release
+    knows neither.
     """
-    found = registry.get(name) or moving.of_plain(name)
+    return durable(name, queue, headers) or moving.of_plain(name)
+
+
+def durable(name: str, queue: str, headers: dict[str, Any]) -> DurableTask[..., Any] | None:
+    """The durable task of that name, declared so or by `@task` of Django's API."""
+    found = registry.get(name)
     if found is None and "django" in headers:
         from reliable.jobs import backend
 

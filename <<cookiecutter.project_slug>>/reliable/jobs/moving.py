@@ -9,6 +9,7 @@ Both kinds keep their name, so each call finds whoever has that name now:
 So an old and a new release may call and run the task side by side, and a rollback is one more move.
 """
 
+import inspect
 import time
 from functools import cache, wraps
 from hashlib import blake2b
@@ -80,7 +81,9 @@ def _as_body(task: Any) -> DurableTask[..., Any]:
             return None
         return result
 
-    return DurableTask(body, task.name, atomic=False)
+    # When it was durable, some may have been secret; a plain task cannot say which.
+    names = frozenset(inspect.signature(body).parameters)
+    return DurableTask(body, task.name, atomic=False, secret=names)
 
 
 def open_doors(app: Any) -> None:

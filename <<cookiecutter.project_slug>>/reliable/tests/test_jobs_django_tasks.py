@@ -6,6 +6,7 @@ enqueued: neither holds of a row and a worker. All else that they ask is asked h
 """
 
 import dataclasses
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -337,6 +338,14 @@ def test_a_result_can_be_turned_into_a_dictionary(db: None) -> None:
     before = dataclasses.asdict(result)
     result.refresh()
     assert dataclasses.asdict(result) == before
+
+
+def test_the_command_shows_the_job_with_its_arguments(
+    db: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = api_tasks.add.enqueue(4321)
+    call_command("jobs", "show", result.id)
+    assert re.search(r"first: +4321", capsys.readouterr().out)
 
 
 # --- Signals -------------------------------------------------------------------------------------

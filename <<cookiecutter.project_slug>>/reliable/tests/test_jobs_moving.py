@@ -22,7 +22,7 @@ from reliable.testing.jobs import note
 from reliable.testing.processes import Process
 from reliable.testing.run_jobs import run_jobs
 from reliable.testing.system import System
-from reliable.testing.tasks import nap
+from reliable.testing.tasks import fail, nap
 from reliable.testing.waiting import wait_until
 
 WORKER = uuid.uuid4()
@@ -304,6 +304,18 @@ def test_a_plain_body_sees_its_request_and_its_retry_is_an_attempt(transactional
     job.refresh_from_db()
     assert seen == [(str(job.id), 0, ("a",)), (str(job.id), 1, ("a",))]
     assert (job.state, job.attempt, job.result) == (State.SUCCEEDED, 1, None)
+
+
+def test_what_a_plain_body_raises_shows_no_argument(transactional_db: None) -> None:
+    """The task may have had secrets when the row was written."""
+    job = Job.objects.create(
+        id=uuid.uuid4(), task=fail.name, queue="default", args=["hunter2"], max_attempts=1
+    )
+    run_jobs(raise_errors=False)
+    job.refresh_from_db()
+    assert job.state == State.FAILED
+    assert "hunter2" not in job.error + job.attempts.get().traceback
+    assert "is wrong" in job.error
 
 
 def test_a_task_that_has_both_kinds_keeps_both(transactional_db: None) -> None:
