@@ -4,9 +4,11 @@ import random
 import statistics
 import time
 
+import pytest
+
 from reliable.jobs import enqueue_together, operations
 from reliable.testing.effects import Effects
-from reliable.testing.jobs import effect, work_until
+from reliable.testing.jobs import effect, effect_at, work_until
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 
@@ -157,6 +159,27 @@ def test_a_limit_is_lowered_raised_and_removed_while_jobs_run(
     """)  # noqa: S608
     assert len(began_low) == 12
     assert max(others for _, others in began_low) == 2
+
+
+@pytest.mark.chaos
+def test_the_place_of_a_frozen_worker_goes_to_another(system: System, effects: Effects) -> None:
+    operations.limit("default", limit=1, by="ada")
+    effects.buy("frozen")
+    system.relay()
+    frozen = system.worker(release="a", concurrency=1)
+    effect_at.delay("frozen", "released")
+    wait_until(lambda: system.events.of("start") == ["frozen"], "its start")
+    frozen.freeze(tree=True)
+    system.worker(release="b", concurrency=2)
+    effect.delay("another", 0.01)
+    wait_until(lambda: system.events.of("start").count("frozen") == 2, "its start", timeout=40)
+    system.events.record("released", "")
+    effects.wait_for_end()
+    frozen.thaw(tree=True)
+    wait_until(lambda: system.events.of("end").count("frozen") == 2, "the end of the thawed body")
+    frozen.wait_for_output("job.")
+    effects.assert_once({"frozen", "another"})
+    assert most_at_once(effects) == 1
 
 
 def test_a_paused_queue_keeps_its_limit(system: System, effects: Effects) -> None:
