@@ -20,6 +20,8 @@ BUILD = ROOT / "build" / "matrix"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 NEXT_DJANGO = "django>=6.1,<6.2"
 NEXT_DJANGO_NEEDS = "3.12"
+# The team's tests, and those of the task API, which Django has itself since 6.0.
+ON_NEXT_DJANGO = ("tests", "shop", "reliable/tests/test_jobs_django_tasks.py")
 ON_SYSTEM_SERVERS = " ".join(
     [
         "--servers=system -m '' shop",
@@ -103,7 +105,7 @@ def on_next_django(newest: str) -> bool:
         make(project, "install", f"PYTHON={newest}")
         and run(project, "uv", "pip", "install", "--quiet", "--python", str(python), NEXT_DJANGO)
         # Its MAILERS replace EMAIL_HOST and the like, which are all that 5.2 knows.
-        and run(project, str(python), "-m", "pytest", "-W", "ignore:The EMAIL_")
+        and run(project, str(python), "-m", "pytest", "-W", "ignore:The EMAIL_", *ON_NEXT_DJANGO)
     )
 
 

@@ -1,5 +1,6 @@
 """Which task a row means, in this release."""
 
+from importlib import import_module
 from typing import Any
 
 from reliable.jobs import moving
@@ -17,7 +18,9 @@ def durable(name: str, queue: str, headers: dict[str, Any]) -> DurableTask[..., 
     """The durable task of that name, declared so or by `@task` of Django's API."""
     found = registry.get(name)
     if found is None and "django" in headers:
-        from reliable.jobs import backend
-
+        try:
+            backend = import_module("reliable.jobs.backend")
+        except ImportError:  # of a release that had Django's task API
+            return None
         found = backend.of_job(name, queue, headers)
     return found

@@ -6,7 +6,10 @@ enqueued: neither holds of a row and a worker. All else that they ask is asked h
 """
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import django
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import transaction
@@ -42,6 +46,8 @@ from reliable.testing.effects import Effects
 from reliable.testing.run_jobs import run_jobs
 from reliable.testing.system import System
 from reliable.tests import api_tasks
+
+PROJECT = Path(django_settings.SUPERVISOR["directory"])
 
 DURABLE = {"BACKEND": "reliable.jobs.backend.DurableBackend"}
 TASKS = {
@@ -409,6 +415,31 @@ def test_jobs_of_a_backend_that_the_settings_no_longer_have_wait(
     assert len(inflight.misfits()) == 1
     run_jobs()
     assert Job.objects.get().misfits == 1
+
+
+def test_jobs_wait_in_a_release_without_the_api(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    api_tasks.add.enqueue(1)
+    monkeypatch.setitem(sys.modules, "reliable.jobs.backend", None)
+    run_jobs()
+    assert Job.objects.get().misfits == 1
+
+
+def test_a_project_that_does_not_use_the_api_needs_no_package_for_it() -> None:
+    code = (
+        "import sys; sys.modules['django_tasks'] = None; import django; django.setup();"
+        "from django.core.management import call_command; call_command('check');"
+        "assert 'reliable.jobs.taskapi' not in sys.modules"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=PROJECT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # --- Real processes ------------------------------------------------------------------------------
