@@ -41,6 +41,9 @@ R = TypeVar("R")
 #: Seconds. A transaction that is open for longer keeps PostgreSQL from cleaning up behind it.
 LONGEST_ATOMIC = 300
 
+#: Jobs of one message and one transaction. More add little, and lose more when one is to blame.
+LARGEST_BATCH = 50
+
 _WITHOUT_DECLARATION = 60
 
 #: Calls that never pause put a debounced run off by so many times its `debounce`, and no longer.
@@ -96,6 +99,7 @@ class DurableTask(Generic[P, R]):
     give_up_on: tuple[type[BaseException], ...] = ()
     limit: int | None = None
     atomic: bool = True
+    batch: int = 1
     unique: Unique = False
     debounce: float | None = None
     expires: float | None = None

@@ -117,9 +117,10 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Held:
-    """A running job: whether it may kill workers, and the seconds that it may take."""
+    """A running job: whether it may kill workers, is in a batch, and how long it may take."""
 
     suspect: bool
+    batched: bool
     seconds_allowed: float
 
 
@@ -150,11 +151,11 @@ class Reaper:
         self._looked_at = now
         beats: dict[UUID, Any] = {}
         self._held = {}
-        for worker, beat, job_id, claim_no, suspect, seconds in found:
+        for worker, beat, job_id, claim_no, suspect, batched, seconds in found:
             beats[worker] = beat
             held = self._held.setdefault(worker, {})
             if job_id is not None:
-                held[Claim(job_id, claim_no)] = _Held(suspect, seconds)
+                held[Claim(job_id, claim_no)] = _Held(suspect, batched, seconds)
         claims = {claim: True for held in self._held.values() for claim in held}
         self._workers = _older(self._workers, beats, passed)
         self._jobs = _older(self._jobs, claims, passed)
@@ -172,18 +173,25 @@ class Reaper:
                 for claim, job in held.items()
                 if self._jobs[claim].seconds > job.seconds_allowed
             ]
-            self._give_back(worker, late, Ending(Outcome.TIMED_OUT, "It ran past its deadline."))
+            why = "It ran past its deadline."
+            self._give_back(worker, late, Ending(Outcome.TIMED_OUT, why, solo=True))
 
     def _bury(self, worker: UUID, held: "dict[Claim, _Held]") -> None:
-        """Charge who ran alone, or was the only suspect; of several, each may have been it."""
+        """Charge who ran alone, or was the only suspect; of several, each may have been it.
+
+        Those of a batch run solo next, and are suspects only if that takes another worker along.
+        """
         suspects = [claim for claim, job in held.items() if job.suspect]
         guilty = suspects if len(suspects) == 1 else list(held) if len(held) == 1 else []
-        others = [claim for claim in held if claim not in guilty]
+        batched = [claim for claim, job in held.items() if job.batched]
+        guilty = [claim for claim in guilty if claim not in batched]
+        others = [claim for claim in held if claim not in guilty and claim not in batched]
         why = "Its worker has gone without a word."
         self._give_back(worker, guilty, Ending(Outcome.WORKER_LOST, why, suspect=True))
         self._give_back(
             worker, others, Ending(Outcome.WORKER_LOST, why, counted=False, suspect=True)
         )
+        self._give_back(worker, batched, Ending(Outcome.WORKER_LOST, why, solo=True))
         self.session.execute(sql.LEAVE, {"worker": worker})
         del self._workers[worker]
 

@@ -51,6 +51,11 @@ class Job(models.Model):
     # Its worker died with others in it. A worker runs one suspect at a time, so that the next death
     # is charged to the right one.
     suspect = models.BooleanField(db_default=False)
+    # Its claim is one of a batch's, whose transaction it shares.
+    batched = models.BooleanField(db_default=False)
+    # It was in a batch that did not commit: it runs alone until it ends, so that what it does then
+    # is its own doing.
+    solo = models.BooleanField(db_default=False)
     # Given back by releases that cannot run it: how often, and since when.
     misfits = models.SmallIntegerField(db_default=0)
     misfit_since = models.DateTimeField(null=True)

@@ -23,6 +23,7 @@ from reliable.jobs import sql
 from reliable.jobs.broker import Broker, Offer
 from reliable.jobs.database import Session
 from reliable.jobs.ear import Ear
+from reliable.jobs.parcels import parcels
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
@@ -50,7 +51,9 @@ class Lane:
     """What the relay knows of one queue.
 
     The window is how many messages may wait: four for each slot, or what was claimed in a second.
-    So a million waiting jobs cost the broker a few hundred messages.
+    So a million waiting jobs cost the broker a few hundred messages. How many jobs fill it depends
+    on how many of them are batched; the last time tells, and one statement's jobs are the most by
+    which that can be wrong.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Lane:
     rate: float = 0.0
     looked_at: float = 0.0
     backlog: bool = False
+    # Jobs in a message, when some were last published.
+    density: float = 1.0
     # Seconds until the next look while nothing is claimed.
     calm: float = _SHORTEST_PAUSE
     # The last key taken of each priority, and when a scan from the start is due.
@@ -73,6 +78,10 @@ class Lane:
     @property
     def window(self) -> int:
         return max(4 * self.slots, round(self.rate), LEAST_WINDOW)
+
+    def jobs(self, messages: int) -> int:
+        """How many jobs, in one statement, probably fill so many messages."""
+        return min(round(messages * self.density), BATCH)
 
     def saw(self, length: int, now: float) -> None:
         """Learn from the list's length how many were claimed since the last look."""
@@ -172,9 +181,9 @@ class Relay:
         room -= lane.length
         if room > 0 and now >= lane.next_offer_again:
             lane.next_offer_again = now + LOOK_AROUND
-            room -= self._publish(lane, self._overdue(lane, min(room, BATCH)))
+            room -= self._publish(lane, self._overdue(lane, lane.jobs(room)))
         while room > 0 and not self._stopping:
-            limit = min(room, BATCH)
+            limit = lane.jobs(room)
             from_start = time.monotonic() >= lane.next_start
             due = self._due(lane, limit, from_start=from_start)
             room -= self._publish(lane, due)
@@ -228,15 +237,20 @@ class Relay:
     def _publish(self, lane: Lane, offers: list[Offer]) -> int:
         if not offers:
             return 0
+        if lane.limit is not None:
+            messages: Sequence[Sequence[Offer]] = [[offer] for offer in offers]
+        else:
+            messages = parcels(offers, lane.slots)
+        lane.density = len(offers) / len(messages)
         try:
-            self.broker.publish(offers)
+            self.broker.publish(messages)
         except BaseException:
             # Some may have arrived: a message for a job that is not marked is as good as any.
             self.session.execute(sql.UNPUBLISH, {"ids": [offer.id for offer in offers]})
             raise
-        lane.length += len(offers)
+        lane.length += len(messages)
         self.published += len(offers)
-        return len(offers)
+        return len(messages)
 
     def _look_around(self) -> None:
         slots: dict[str, int] = dict(self.session.rows(sql.SLOTS))

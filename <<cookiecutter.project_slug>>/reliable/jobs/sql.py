@@ -64,7 +64,10 @@ SELECT id, created, pg_notify('{CHANNEL}', queue) FROM job
 """
 
 # What the relay needs to know of a job to offer it.
-_OFFER = "job.id, job.task, job.queue, job.priority, job.time_limit, job.headers, job.run_at"
+_OFFER = """
+job.id, job.task, job.queue, job.priority, job.time_limit, job.headers, job.run_at,
+job.solo OR job.suspect OR job.offers >= 4 AS alone
+"""
 
 # Mark due jobs of a queue, in the order of priority and time, after the keys that the relay took
 # last: the rows before are dead, and each scan would pass over them. A level at a time, so that a
@@ -149,7 +152,7 @@ UPDATE reliable_job SET
     backend = CASE WHEN NOT %(pooled)s THEN pg_backend_pid() END,
     started_at = clock_timestamp(),
     deadline_at = clock_timestamp() + (time_limit + %(margin)s) * interval '1 second',
-    published_at = NULL, release_ran = %(release)s,
+    published_at = NULL, release_ran = %(release)s, batched = false,
     unique_key = CASE WHEN unique_running THEN unique_key END,
     slot = (
         SELECT free.slot
@@ -220,6 +223,35 @@ WITH refused AS (
 SELECT pg_notify('{CHANNEL}', queue) FROM refused
 """
 
+# The same for the jobs of a message that names many, but for those that are to run alone. The first
+# may have to wait for all. Index: the primary key.
+CLAIM_BATCH = f"""
+WITH free AS (
+    SELECT id, time_limit FROM reliable_job
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting' AND run_at <= clock_timestamp()
+        AND task = %(task)s AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        AND NOT solo AND NOT suspect AND offers < 4
+        AND NOT EXISTS (
+            SELECT FROM reliable_queue
+            WHERE name = reliable_job.queue AND (paused_at IS NOT NULL OR "limit" IS NOT NULL)
+        )
+        AND {_NOT_WAITING_FOR_THE_DISK}
+    FOR UPDATE SKIP LOCKED
+),
+total AS (SELECT sum(time_limit + %(kill_after)s) AS seconds FROM free)
+UPDATE reliable_job AS job SET
+    state = 'running', claim_no = claim_no + 1, worker = %(worker)s,
+    backend = CASE WHEN NOT %(pooled)s THEN pg_backend_pid() END,
+    started_at = clock_timestamp(),
+    deadline_at = clock_timestamp() + (total.seconds + %(margin)s) * interval '1 second',
+    published_at = NULL, release_ran = %(release)s, batched = true, slot = NULL,
+    unique_key = CASE WHEN unique_running THEN unique_key END
+FROM free, total WHERE job.id = free.id
+RETURNING
+    job.id, claim_no, task, queue, args, kwargs, attempt, max_attempts, job.time_limit, headers,
+    checkpoint, misfits, misfit_since < now() - interval '24 hours', false
+"""
+
 # --- The fence: what stands in each statement by or for a runner ---------------------------------
 
 # Only a running job has a worker, by a constraint. `state = 'running'` would say so too, and let
@@ -251,6 +283,18 @@ FINISH_LIMITED = _and_call(FINISH)
 
 FINISH_ALONE_LIMITED = _and_call(FINISH_ALONE)
 
+# For all of a batch whose bodies have succeeded. Fewer rows than claims: roll all of it back.
+# Index: the primary key.
+FINISH_BATCH = """
+UPDATE reliable_job AS job SET
+    state = 'succeeded', finished_at = clock_timestamp(), result = done.result::jsonb, error = '',
+    unique_key = NULL, worker = NULL, backend = NULL, deadline_at = NULL
+FROM unnest(%(ids)s::uuid[], %(claim_nos)s::integer[], %(results)s::text[])
+    AS done (id, claim_no, result)
+WHERE job.id = ANY(%(ids)s::uuid[])
+    AND job.id = done.id AND job.claim_no = done.claim_no AND job.worker = %(worker)s
+"""
+
 CHECKPOINT = f"UPDATE reliable_job SET checkpoint = %(data)s::jsonb WHERE {_FENCE}"
 
 PROGRESS = f"UPDATE reliable_job SET progress = %(data)s::jsonb WHERE {_FENCE} RETURNING id"
@@ -258,10 +302,13 @@ PROGRESS = f"UPDATE reliable_job SET progress = %(data)s::jsonb WHERE {_FENCE} R
 STILL_MINE = f"SELECT id FROM reliable_job WHERE {_FENCE}"
 
 # A claim ends without success: by its runner, or for one that is gone. `final` is the state to end
-# in whatever is left of the attempts. Index: the primary key.
+# in whatever is left of the attempts. `solo`: if it was one of a batch's, then nobody knows whose
+# fault it was: it does not count, and it runs alone from now on. Index: the primary key.
 GIVE_BACK = f"""
 WITH held AS (
-    SELECT job.id, job.worker
+    SELECT
+        job.id, job.worker, job.batched AND %(solo)s AS to_solo,
+        %(counted)s AND NOT (job.batched AND %(solo)s) AS counted
     FROM reliable_job AS job
     JOIN unnest(%(ids)s::uuid[], %(claim_nos)s::integer[]) AS claim (id, claim_no)
         ON job.id = claim.id AND job.claim_no = claim.claim_no
@@ -278,36 +325,36 @@ ended AS (
             FROM (
                 SELECT coalesce(
                     %(final)s,
-                    CASE WHEN %(counted)s AND job.attempt + 1 >= job.max_attempts
+                    CASE WHEN held.counted AND job.attempt + 1 >= job.max_attempts
                         THEN 'failed' ELSE 'waiting' END
                 ) AS state
             ) AS final
         ),
-        attempt = job.attempt + %(counted)s::boolean::integer,
+        attempt = job.attempt + held.counted::integer,
         run_at = CASE
-            WHEN %(final)s IS NOT NULL OR %(counted)s AND job.attempt + 1 >= job.max_attempts
+            WHEN %(final)s IS NOT NULL OR held.counted AND job.attempt + 1 >= job.max_attempts
                 THEN job.run_at
             ELSE clock_timestamp() + interval '1 second' * coalesce(
                 %(delay)s::float,
-                CASE WHEN %(counted)s
+                CASE WHEN held.counted
                     THEN random() * least(3600, job.backoff * 2 ^ least(job.attempt, 20))
                     ELSE 0 END
             )
         END,
-        offers = CASE WHEN %(counted)s THEN 0 ELSE job.offers END,
+        offers = CASE WHEN held.counted THEN 0 ELSE job.offers END,
         misfits = CASE WHEN %(outcome)s = 'misfit' THEN least(job.misfits + 1, 1000) ELSE 0 END,
         misfit_since = CASE WHEN %(outcome)s = 'misfit'
             THEN coalesce(job.misfit_since, clock_timestamp()) END,
-        suspect = job.suspect OR %(suspect)s,
+        suspect = job.suspect OR %(suspect)s, solo = job.solo OR held.to_solo,
         error = %(error)s, worker = NULL, backend = NULL, deadline_at = NULL
     FROM held WHERE job.id = held.id
-    RETURNING job.*, held.worker AS held_by
+    RETURNING job.*, held.worker AS held_by, held.counted AS was_counted
 ),
 noted AS (
     INSERT INTO reliable_attempt
         (job_id, claim_no, outcome, counted, started_at, worker, release, error, traceback)
     SELECT
-        id, claim_no, %(outcome)s, %(counted)s, started_at, held_by, release_ran, %(error)s,
+        id, claim_no, %(outcome)s, was_counted, started_at, held_by, release_ran, %(error)s,
         %(traceback)s
     FROM ended
 )
@@ -348,7 +395,8 @@ SELECT queue, sum(slots) FROM reliable_worker, unnest(queues) AS queue GROUP BY 
 # it holds with the seconds that they may take. Index: reliable_job_running.
 RUNNING = """
 SELECT
-    coalesce(worker.id, job.worker), worker.beat, job.id, job.claim_no, job.suspect,
+    coalesce(worker.id, job.worker), worker.beat,
+    job.id, job.claim_no, job.suspect, job.batched,
     extract(epoch FROM job.deadline_at - job.started_at)::float
 FROM reliable_worker AS worker
 FULL JOIN (SELECT * FROM reliable_job WHERE state = 'running') AS job ON job.worker = worker.id
@@ -473,7 +521,8 @@ RETRY = f"""
 WITH job AS (
     UPDATE reliable_job SET
         state = 'waiting', finished_at = NULL, attempt = 0, offers = 0, misfits = 0,
-        misfit_since = NULL, suspect = false, expires_at = NULL, run_at = clock_timestamp()
+        misfit_since = NULL, suspect = false, solo = false, expires_at = NULL,
+        run_at = clock_timestamp()
     WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('failed', 'cancelled', 'expired')
     RETURNING id, task, queue, headers
 )

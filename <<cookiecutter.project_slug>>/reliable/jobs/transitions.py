@@ -52,7 +52,8 @@ class Ending:
 
     error: a sentence for people. counted: whether it counts against max_attempts. delay: seconds
     until it may run again; None is the task's backoff. final: end in this state, whatever is left
-    of the attempts. suspect: it may have killed its worker. exception, secrets: what to
+    of the attempts. suspect: it may have killed its worker. solo: if it ran in a batch, the others
+    may be to blame: it is not counted, and runs alone from now on. exception, secrets: what to
     report, and what to leave out of it.
     """
 
@@ -63,6 +64,7 @@ class Ending:
     delay: float | None = None
     final: State | None = None
     suspect: bool = False
+    solo: bool = False
     exception: BaseException | None = None
     secrets: tuple[Any, ...] = ()
 
@@ -84,6 +86,7 @@ def give_back(claims: Sequence[Claim], worker: UUID, ending: Ending) -> list[End
         "delay": ending.delay,
         "final": ending.final and str(ending.final),
         "suspect": ending.suspect,
+        "solo": ending.solo,
     }
     with transaction.atomic():
         ended = [Ended(*row[:8]) for row in rows(sql.GIVE_BACK, parameters)]

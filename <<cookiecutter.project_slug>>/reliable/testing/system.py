@@ -23,6 +23,8 @@ from reliable.testing.processes import MARKER, Process
 from reliable.testing.proxy import Proxy
 from reliable.testing.servers import Servers
 
+_TEST_TASKS = "reliable.testing.tasks,reliable.testing.jobs,reliable.testing.batched"
+
 
 class Answer(NamedTuple):
     """What a web process answered."""
@@ -101,7 +103,7 @@ class System:
 
     def relay(self, *, release: str = "a") -> Process:
         """Start a relay, and wait until it publishes."""
-        process = self.start(self.layout(release).relay())
+        process = self.start(_with_test_tasks(self.layout(release).relay()))
         process.wait_for_output("relay.started")
         return process
 
@@ -252,11 +254,11 @@ def _point_celery_at(url: str) -> None:
 
 
 def _with_test_tasks(program: Program) -> Program:
-    if program.module != "celery" or "worker" not in program.arguments:
+    if not {"worker", "relay"} & set(program.arguments):
         return program
     return replace(
         program,
-        arguments=(*program.arguments, "--include", "reliable.testing.tasks,reliable.testing.jobs"),
+        arguments=(*program.arguments, "--include", _TEST_TASKS),
     )
 
 
