@@ -23,6 +23,12 @@ def batched(name: str, does: str = "") -> str:
     return name
 
 
+@durable_task(queue="default", time_limit=60, batch=50)
+def batched_patiently(name: str, does: str = "") -> str:
+    """The same, for as long as a test may take."""
+    return batched(name, does)
+
+
 @durable_task(queue="default", max_attempts=50, backoff=0, batch=50)
 def batched_effect(name: str, seconds: float = 0.0) -> None:
     """Write its name, and keep the transaction open for so long."""

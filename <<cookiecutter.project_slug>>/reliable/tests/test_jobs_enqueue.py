@@ -133,6 +133,9 @@ def test_celerys_canvas_is_refused_by_name(use: Callable[[], Any]) -> None:
         ({"debounce": 0}, "debounce cannot be 0"),
         ({"unique": "sometimes"}, "unique cannot be 'sometimes'"),
         ({"time_limit": 0}, "time_limit cannot be 0"),
+        ({"batch": 0}, "batch cannot be 0"),
+        ({"batch": 51}, "batch cannot be 51"),
+        ({"batch": 5, "atomic": False}, "batch=5 needs atomic=True.*Leave one of the two out"),
         ({"secret": ["pasword"]}, "secret= names no argument 'pasword'"),
     ],
 )

@@ -140,14 +140,20 @@ def some_job(database: Database) -> dict[str, Any]:
         "delay": None,
         "final": None,
         "suspect": False,
+        "solo": False,
+        "task": "some.task",
+        "kill_after": 5,
+        "results": ["1"],
     }
 
 
 BY_KEY = {
     "CLAIM": sql.CLAIM,
+    "CLAIM_BATCH": sql.CLAIM_BATCH,
     "FINISH": sql.FINISH,
     "FINISH_LIMITED": sql.FINISH_LIMITED,
     "REFUSED": sql.REFUSED,
+    "FINISH_BATCH": sql.FINISH_BATCH,
     "CHECKPOINT": sql.CHECKPOINT,
     "PROGRESS": sql.PROGRESS,
     "GIVE_BACK": sql.GIVE_BACK,

@@ -50,7 +50,8 @@ CALL = "import django; django.setup(); from yours.tasks import shout; shout.dela
 
 
 @pytest.mark.parametrize(
-    "name", ["max_attempts", "backoff", "atomic", "unique", "debounce", "expires", "priority"]
+    "name",
+    ["max_attempts", "backoff", "atomic", "batch", "unique", "debounce", "expires", "priority"],
 )
 def test_it_gives_the_default_of(name: str) -> None:
     [default] = [field.default for field in fields(DurableTask) if field.name == name]
