@@ -21,6 +21,7 @@ from django.db import (
     connections,
     transaction,
 )
+from django.db.transaction import TransactionManagementError
 from psycopg.pq import TransactionStatus
 from structlog.contextvars import bound_contextvars
 
@@ -127,21 +128,28 @@ class _Batch:
             return
         connection = connections[DEFAULT_DB_ALIAS]
         began = time.monotonic()
-        hooks = len(connection.run_on_commit)
+        hooks, blocks = len(connection.run_on_commit), len(connection.atomic_blocks)
         logger.info("job.started")
         try:
-            with transaction.atomic(), member.context():
+            with member.context():
+                # Never released: that would be a third trip to the database for each body. The
+                # next stands inside of this one, and the commit ends all of them.
+                execute("SAVEPOINT member", {})
                 with self.limits.of(member.row.time_limit):
                     returned = member.fitting(*member.args, **member.kwargs)
                     result = member.json_of(returned)
-                # Else what it did would be rolled back in silence, and the job have succeeded.
-                connection.validate_no_broken_transaction()
+                _refuse_broken(connection)
         except BaseException as error:
             if terminate_handler_fired():
                 raise  # as of one that runs alone
             ending = self._ending(member, error)
-            if _is_broken(connection):
-                raise _NotWhole(ending.error) from error
+            del connection.run_on_commit[hooks:]
+            # A time limit may come while a block of the body is being entered or left: Django would
+            # take what it forgot there for the batch's own, and not commit.
+            del connection.atomic_blocks[blocks:], connection.savepoint_ids[blocks - 1 :]
+            if isinstance(error, LostClaim):
+                raise
+            _back_to_savepoint(connection, ending.error)
             self.ended.append((member, ending))
         else:
             milliseconds = round((time.monotonic() - began) * 1000)
@@ -213,12 +221,23 @@ class _Batch:
                 logger.warning("job.claim_lost", **member.log_fields)
 
 
-def _is_broken(connection: Any) -> bool:
-    """Whether what earlier members did can no longer be committed."""
+def _refuse_broken(connection: Any) -> None:
+    """A body that caught an error, and left its transaction broken, has not succeeded."""
+    connection.validate_no_broken_transaction()
+    if connection.connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise TransactionManagementError(
+            "The body has returned with its transaction broken or ended: a statement failed, and"
+            " was not in an atomic() of its own."
+        )
+
+
+def _back_to_savepoint(connection: Any, why: str) -> None:
+    """Undo a body, and keep what earlier members did; raises _NotWhole if that is lost as well."""
     raw = connection.connection
-    return (
-        connection.needs_rollback
-        or connection.closed_in_transaction
-        or raw is None
-        or raw.info.transaction_status != TransactionStatus.INTRANS
-    )
+    if connection.closed_in_transaction or raw is None or raw.closed:
+        raise _NotWhole(why)
+    connection.needs_rollback = False
+    try:
+        execute("ROLLBACK TO SAVEPOINT member", {})
+    except Error as error:
+        raise _NotWhole(why) from error

@@ -41,7 +41,8 @@ _SHOWN = (
     *("created_at", "run_at", "expires_at", "started_at", "deadline_at", "finished_at"),
     *("time_limit", "atomic", "result", "progress", "checkpoint", "headers", "tags"),
     *("release_enqueued", "release_ran", "worker", "backend", "claim_no", "published_at", "offers"),
-    *("suspect", "misfits", "misfit_since", "parent_id", "workflow_id", "concurrency_key"),
+    *("suspect", "batched", "solo", "misfits", "misfit_since", "parent_id", "workflow_id"),
+    "concurrency_key",
     "unique_running",
 )
 _FREE = ("error", "result", "progress", "checkpoint")

@@ -15,7 +15,7 @@ _ERROR = 80
 # Seconds.
 _TENTH, _MINUTE = 0.1, 60
 # Columns that say something only when they are not zero.
-_IF_ANY = ("offers", "suspect", "misfits", "unique_running", "is_unique")
+_IF_ANY = ("offers", "suspect", "batched", "solo", "misfits", "unique_running", "is_unique")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

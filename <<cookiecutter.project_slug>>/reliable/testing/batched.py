@@ -4,8 +4,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from reliable.jobs import Discard, Snooze, current_job, durable_task
 from reliable.testing import effects
@@ -85,6 +86,12 @@ def _roll_back(_: str) -> None:
     transaction.set_rollback(True)
 
 
+def _swallow(_: str) -> None:
+    """Catch what PostgreSQL said, which refuses all that follows in this transaction."""
+    with suppress(DatabaseError):
+        _execute("SELECT 1/0")
+
+
 def _snooze_once(name: str) -> None:
     if len(here().of("snoozes")) == 1:
         raise Snooze(0.1)
@@ -127,6 +134,7 @@ _DEEDS: dict[str, Callable[[str], None]] = {
     "breaks the commit": _break_commit,
     "ends the session": _end_session,
     "rolls back": _roll_back,
+    "swallows an error": _swallow,
     "snoozes": _snooze_once,
     "discards": _discard,
     "has a hook that raises": _hook_raises,
