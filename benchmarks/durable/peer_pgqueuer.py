@@ -26,7 +26,7 @@ async def work() -> None:
     queuer = PgQueuer(PsycopgDriver(await _connect()))
     connection = await _connect()
 
-    @queuer.entrypoint("effect")
+    @queuer.entrypoint("effect")  # type: ignore[untyped-decorator]
     async def effect(job: object) -> None:
         number = int(job.payload)  # type: ignore[attr-defined]
         await connection.execute("INSERT INTO effects VALUES (%s)", [number])
