@@ -317,7 +317,7 @@ def test_a_cancelled_job_has_failed_and_says_why(db: None) -> None:
     assert result.errors[0].traceback == "cancelled: nobody wants it\n"
 
 
-@pytest.mark.parametrize("result_id", ["123", "", "0195f0a0-0000-7000-8000-000000000000"])
+@pytest.mark.parametrize("result_id", ["123", "", str(uuid.UUID(int=0))])
 def test_there_is_no_result_of_an_unknown_id(db: None, result_id: str) -> None:
     with pytest.raises(TaskResultDoesNotExist):
         task_backends["default"].get_result(result_id)
