@@ -15,6 +15,7 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         from reliable import startup
         from reliable.jobs import durable, moving, reporting, worker
+        from reliable.jobs.schedule import calls
 
         startup.connect()
         reporting.connect()
@@ -25,3 +26,4 @@ class JobsConfig(AppConfig):
             if backend.get("BACKEND", "").startswith("reliable."):
                 import_module("reliable.jobs.backend").connect()
         startup.refuse_also(durable.problems)
+        startup.refuse_also(calls.problems)

@@ -57,6 +57,11 @@ class Broker:
             for parcel in parcels:
                 self._send(producer, parcel)
 
+    @property
+    def producer(self) -> Any:
+        """Kombu's, for other messages over this connection."""
+        return self._open()
+
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:

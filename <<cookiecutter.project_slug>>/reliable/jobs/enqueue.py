@@ -38,7 +38,7 @@ _together: ContextVar[_Noted | None] = ContextVar("reliable.jobs.together", defa
 
 @dataclass(slots=True)
 class Call:
-    """A call that is to become a job."""
+    """A call that is to become a job. Its headers, if it has any, replace those of the caller."""
 
     task: "DurableTask[..., Any]"
     args: tuple[Any, ...]
@@ -95,6 +95,8 @@ class Call:
             options["queue"] = self._queue(self.queue)
         if self.priority is not None:
             options["priority"] = self._priority(self.priority)
+        if self.headers is not None:
+            options["headers"] = self.headers
         if self.expires is not None or self.countdown is not None:
             options |= self._expiry()
         return options

@@ -217,20 +217,57 @@ class Queue(models.Model):
 
 
 class Schedule(models.Model):
-    """A periodic entry: the tick that was enqueued last. A tick is this row's UPDATE and the job's
+    """A periodic entry: up to when its ticks are done. A tick is this row's UPDATE and the job's
     INSERT in one transaction, so that it happens once however many beats there are.
     """
 
     name = models.TextField(primary_key=True)
-    last_due = models.DateTimeField(null=True)
+    # Of the declaration in force. Another one starts the entry anew.
+    timing = models.TextField(db_default="")
+    # No tick up to this moment is to come any more: it is the last one's time, or when the entry
+    # began, was changed or was resumed.
+    last_due = models.DateTimeField(db_default=Now())
+    # The last tick that was taken: for when it was due, when that was, and a durable task's job.
+    last_tick = models.DateTimeField(null=True)
+    ticked_at = models.DateTimeField(null=True)
+    last_job = models.UUIDField(null=True)
+    # Ticks that no beat took in time, caught up or not, and when that was seen last.
+    missed = models.BigIntegerField(db_default=0)
+    missed_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)
     paused_by = models.TextField(db_default="")
+    # It stands in no declaration in force since then. Kept for a rollback, with its pause.
+    removed_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "reliable_schedule"
+        default_permissions = ("view",)
+        permissions = (("operate_schedule", "Can pause, resume and run entries of the schedule"),)
+        verbose_name = "entry of the schedule"
+        verbose_name_plural = "schedule"
 
     def __str__(self) -> str:
         return self.name
+
+
+class Beat(models.Model):
+    """One start of a beat. The schedule in force is that of the living one with the highest id."""
+
+    id = models.BigAutoField(primary_key=True)
+    host = models.TextField()
+    release = models.TextField(db_default="")
+    # The fingerprint of its declaration.
+    schedule = models.TextField()
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "reliable_beat"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"beat {self.id} on {self.host}"
 
 
 class Worker(models.Model):

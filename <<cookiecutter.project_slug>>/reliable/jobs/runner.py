@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
@@ -357,6 +358,7 @@ class Attempt:
             attempt=self.row.attempt + 1,
             max_attempts=self.row.max_attempts,
             checkpoint=None if self.row.checkpoint is None else json.loads(self.row.checkpoint),
+            due=datetime.fromisoformat(self.headers["due"]) if "due" in self.headers else None,
         )
 
 

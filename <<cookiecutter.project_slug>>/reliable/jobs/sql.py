@@ -6,7 +6,7 @@ database that crashes (a claim, a mark, a beat) does not wait for the disk: losi
 do it again.
 """
 
-_NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
+NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
 
 #: Its payload is a queue's name, or CHANGED: the relays look at what operators say.
 CHANNEL = "reliable_jobs"
@@ -75,7 +75,7 @@ job.solo OR job.suspect OR job.offers >= 4 AS alone
 PUBLISH = f"""
 WITH due AS (
     SELECT job.id
-    FROM (SELECT {_NOT_WAITING_FOR_THE_DISK}) AS fast,
+    FROM (SELECT {NOT_WAITING_FOR_THE_DISK}) AS fast,
     unnest(%(levels)s::smallint[], %(run_ats)s::timestamptz[], %(ids)s::uuid[])
         AS level (priority, run_at, id),
     LATERAL (
@@ -108,7 +108,7 @@ WITH overdue AS (
             -- The database's clock was set back.
             OR published_at > now() + interval '1 minute'
         )
-        AND {_NOT_WAITING_FOR_THE_DISK}
+        AND {NOT_WAITING_FOR_THE_DISK}
     ORDER BY published_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -268,7 +268,7 @@ WHERE {_FENCE}
 
 # The same, of a body that has done nothing in this database, so that there is nothing to lose with
 # it: after a crash it runs again.
-FINISH_ALONE = f"{FINISH} AND {_NOT_WAITING_FOR_THE_DISK}"
+FINISH_ALONE = f"{FINISH} AND {NOT_WAITING_FOR_THE_DISK}"
 
 
 # The same in a queue with a limit: the relay fills the place.
@@ -371,7 +371,7 @@ BEAT = f"""
 WITH beat AS (
     INSERT INTO reliable_worker AS worker (id, name, release, queues, slots)
     SELECT %(worker)s, %(name)s, %(release)s, %(queues)s, %(slots)s
-    WHERE {_NOT_WAITING_FOR_THE_DISK}
+    WHERE {NOT_WAITING_FOR_THE_DISK}
     ON CONFLICT (id) DO UPDATE SET beat = worker.beat + 1
 )
 SELECT id, claim_no FROM reliable_job WHERE worker = %(worker)s AND state = 'running'
