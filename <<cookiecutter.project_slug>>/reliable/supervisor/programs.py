@@ -26,8 +26,7 @@ class Program:
     """One process that supervisor starts, restarts and stops.
 
     It runs `python -m module *arguments`. `stop_wait` is in seconds; `environment` comes on top of
-    supervisor's own and holds no secret, since it can be read in the supervisor file. `in_group`
-    says whether it starts and drains with its generation, or lives on from deploy to deploy.
+    supervisor's own and holds no secret, since it can be read in the supervisor file.
     """
 
     name: str

@@ -26,6 +26,9 @@ class Started:
     job: UUID | None = None
     task_id: str | None = None
 
+    def __str__(self) -> str:
+        return f"job {self.job}" if self.job else f"task {self.task_id}"
+
 
 def pause(name: str, *, by: str) -> datetime:
     """Let the entry tick no more; return since when. What was enqueued runs. Raises Refused."""

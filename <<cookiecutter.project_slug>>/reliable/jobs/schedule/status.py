@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -41,11 +40,10 @@ class Status:
 
 def statuses() -> list[Status]:
     """Each entry, by name. What is declared is this process's release; tasks must be loaded."""
-    entries = declared()
     now = database_now()
     found = {row.name: row for row in Schedule.objects.all()}
-    names = sorted({*entries, *found})
-    return [_status(name, entries.get(name), found.get(name), now) for name in names]
+    names = sorted({*declared(), *found})
+    return [status(name, found.get(name), now) for name in names]
 
 
 def database_now() -> datetime:
@@ -55,15 +53,17 @@ def database_now() -> datetime:
         return now
 
 
-def _status(name: str, entry: Entry | None, row: Schedule | None, now: datetime) -> Status:
-    row = row or Schedule(name=name, last_due=now, missed=0, paused_by="")
-    following: dict[str, Any] = {"next": None, "overdue_since": None}
+def status(name: str, row: Schedule | None, now: datetime) -> Status:
+    """Of one entry; row is None if no beat has seen it yet."""
+    entry = declared().get(name)
+    row = row or Schedule(name=name, timing="", last_due=now, missed=0, paused_by="")
+    following, overdue_since = None, None
     if entry and not row.paused_at:
-        following["next"] = entry.next_tick(now)
-        # A row of another timing belongs to another release, until this one's beat starts.
+        following = entry.next_tick(now)
         earliest = entry.next_tick(row.last_due)
+        # A row of another timing belongs to another release, until this one's beat starts.
         if row.timing == entry.timing and now - earliest > IN_TIME:
-            following["overdue_since"] = earliest
+            overdue_since = earliest
     return Status(
         name=name,
         task=entry.task if entry else "",
@@ -73,7 +73,8 @@ def _status(name: str, entry: Entry | None, row: Schedule | None, now: datetime)
         last=row.last_tick,
         ticked_at=row.ticked_at,
         last_job=row.last_job,
-        **following,
+        next=following,
+        overdue_since=overdue_since,
         missed=row.missed,
         missed_at=row.missed_at,
         paused_at=row.paused_at,

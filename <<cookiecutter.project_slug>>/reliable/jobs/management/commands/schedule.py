@@ -10,17 +10,15 @@ from django.db import DatabaseError
 from kombu.exceptions import OperationalError
 
 from reliable import startup
-from reliable.jobs import report, times
+from reliable.jobs import times
 from reliable.jobs.operations import person
-from reliable.jobs.schedule import health, operations
-from reliable.jobs.schedule.status import Status, statuses
+from reliable.jobs.report import printable
+from reliable.jobs.schedule import health, operations, report
+from reliable.jobs.schedule.status import statuses
 from reliable.jobs.selection import text
 from reliable.jobs.times import Refused
 
 FOUND, REFUSED = 1, 2
-
-# Seconds without a sign after which beat is taken for dead.
-_SILENT = 30
 
 _HELP = {
     "list": "each entry with its last and next tick, and how many were missed",
@@ -60,13 +58,12 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         found, beat = statuses(), health.last_beat()
-        silent = beat is None or beat.stopped_at is not None or beat.seconds > _SILENT
         if options["json"]:
             known = beat and beat._asdict()
             self._json({"beat": known, "entries": [asdict(status) for status in found]})
         else:
-            self._lines(_table(found, beat))
-        if silent or any(status.overdue_since for status in found):
+            self._lines(report.schedule(found, beat))
+        if report.silent(beat) or any(status.overdue_since for status in found):
             raise SystemExit(FOUND)
 
     def _pause(self, options: dict[str, Any]) -> None:
@@ -113,49 +110,8 @@ class Command(BaseCommand):
 
     def _lines(self, lines: Iterator[str]) -> None:
         for line in lines:
-            self.stdout.write(report.printable(line))
+            self.stdout.write(printable(line))
 
 
 def _by(options: dict[str, Any]) -> str:
     return text("--by", options["by"]) if options["by"] else person()
-
-
-def _table(found: list[Status], beat: health.LastBeat | None) -> Iterator[str]:
-    if found:
-        yield from report.table(
-            ("ENTRY", "TASK", "WHEN", "LAST", "NEXT", "MISSED", "STATE"),
-            (
-                (
-                    status.name,
-                    status.task or "-",
-                    status.timing,
-                    times.local(status.last),
-                    times.local(status.next),
-                    status.missed,
-                    _state(status),
-                )
-                for status in found
-            ),
-        )
-    else:
-        yield "The schedule is empty: its entries stand in config/schedule.py."
-    yield _of_beat(beat)
-
-
-def _state(status: Status) -> str:
-    if status.removed_at:
-        return f"removed {times.local(status.removed_at)}"
-    if status.paused_at:
-        return f"paused {times.local(status.paused_at)} by {status.paused_by}"
-    if status.overdue_since:
-        return f"overdue since {times.local(status.overdue_since)}"
-    return "ticks"
-
-
-def _of_beat(beat: health.LastBeat | None) -> str:
-    if beat is None:
-        return "No beat has ever run: nothing ticks. Start it on each host, as the supervisor does."
-    if beat.stopped_at:
-        return f"The last beat was stopped {times.lasting(beat.seconds)} ago: nothing ticks."
-    what = "Beat was seen" if beat.seconds <= _SILENT else "Nothing ticks: beat was last seen"
-    return f"{what} {times.lasting(beat.seconds)} ago, on {beat.host}."
