@@ -142,6 +142,7 @@ def test_beats_that_are_killed_in_turn_tick_each_tick_once(
     assert system.waiting("default") <= count + 1
 
 
+@pytest.mark.chaos
 def test_a_beat_that_is_frozen_holds_up_nothing_and_repeats_nothing_when_it_thaws(
     system: System, ticks: Ticks, two_beats: list[Process]
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_beat_that_is_frozen_holds_up_nothing_and_repeats_nothing_when_it_thaw
     each_once(sent)
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(
     not FAKETIME and "CI" not in os.environ, reason="needs libfaketime: apt-get install faketime"
 )
@@ -185,6 +187,7 @@ def test_clocks_of_hosts_that_are_wrong_by_an_hour_change_no_tick(
     assert begun <= found[0].timestamp() <= found[-1].timestamp() <= effects.now()
 
 
+@pytest.mark.chaos
 @pytest.mark.own_servers
 @pytest.mark.skipif(
     not FAKETIME and "CI" not in os.environ, reason="needs libfaketime: apt-get install faketime"
@@ -221,6 +224,7 @@ def test_steps_of_the_databases_clock_lose_no_tick_and_repeat_none(
     each_once(ticks.of(), step=5)
 
 
+@pytest.mark.chaos
 @pytest.mark.own_servers
 def test_a_restart_of_the_database_makes_ticks_late_and_loses_none(
     system: System, ticks: Ticks, two_beats: list[Process]
@@ -272,6 +276,7 @@ def test_a_beat_that_is_stopped_leaves_at_once_and_says_so(
     assert not list(system.directory.glob("*schedule.db*"))
 
 
+@pytest.mark.chaos
 def test_of_two_releases_the_one_that_started_last_ticks_and_the_other_takes_over_when_it_dies(
     system: System, ticks: Ticks
 ) -> None:
