@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import datetime
 from hashlib import blake2b
 
 
@@ -10,6 +11,12 @@ def new() -> uuid.UUID:
     """A UUIDv7 (RFC 9562): ordered by time, so that new rows stand together in an index."""
     milliseconds = time.time_ns() // 1_000_000
     return versioned(milliseconds.to_bytes(6, "big") + os.urandom(10), 7)
+
+
+def at(moment: datetime) -> uuid.UUID:
+    """What is smaller than each id made from then on."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return uuid.UUID(bytes=milliseconds.to_bytes(6, "big") + bytes(10))
 
 
 def of_child(parent: uuid.UUID, task: str, arguments: str, occurrence: int) -> uuid.UUID:

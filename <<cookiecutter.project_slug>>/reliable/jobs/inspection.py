@@ -37,7 +37,19 @@ _LISTED = (
 )
 # In the order in which they are shown. The key of a `unique` call says nothing.
 _SHOWN = (
-    *("id", "task", "queue", "state", "error", "attempt", "max_attempts", "backoff", "priority"),
+    *(
+        "id",
+        "task",
+        "queue",
+        "state",
+        "error",
+        "exception",
+        "place",
+        "attempt",
+        "max_attempts",
+        "backoff",
+        "priority",
+    ),
     *("created_at", "run_at", "expires_at", "started_at", "deadline_at", "finished_at"),
     *("time_limit", "atomic", "result", "progress", "checkpoint", "headers", "tags"),
     *("release_enqueued", "release_ran", "worker", "backend", "claim_no", "published_at", "offers"),
@@ -47,6 +59,8 @@ _SHOWN = (
 )
 _FREE = ("error", "result", "progress", "checkpoint")
 _CHILDREN = 20
+#: Children that are counted; `children_in_all` is one more if there are more.
+MOST_CHILDREN = 10_000
 
 
 def listed(selected: QuerySet[Job], limit: int, before: UUID | None = None) -> list[dict[str, Any]]:
@@ -75,7 +89,7 @@ def details(job_id: UUID) -> Details:
     job = jobs().filter(id=job_id).first()
     if job is None:
         raise Refused(f"There is no job {job_id}: its transaction rolled back, or it was purged.")
-    shown, secrets = _arguments(job)
+    arguments, secrets = _arguments(job)
     columns = {name: getattr(job, name) for name in _SHOWN}
     columns.update({name: _without(columns[name], secrets) for name in _FREE})
     columns["is_unique"] = job.unique_key is not None
@@ -85,7 +99,7 @@ def details(job_id: UUID) -> Details:
     return Details(
         job=columns,
         situation=_situation(job),
-        arguments=shown,
+        arguments=arguments,
         attempts=[
             {name: _without(value, secrets) for name, value in each.items()}
             for each in attempts.values(
@@ -95,8 +109,14 @@ def details(job_id: UUID) -> Details:
         ],
         parent=jobs().filter(id=job.parent_id).values(*brief).first() if job.parent_id else None,
         children=list(children.order_by("id").values(*brief)[:_CHILDREN]),
-        children_in_all=children.count(),
+        children_in_all=children[: MOST_CHILDREN + 1].count(),
     )
+
+
+def shown(job: Job) -> tuple[dict[str, Any], str]:
+    """A job's arguments by name and its error, without what is secret of them: for lists."""
+    arguments, secrets = _arguments(job)
+    return arguments, without_secrets(job.error, secrets)
 
 
 def _arguments(job: Job) -> tuple[dict[str, Any], list[Any]]:

@@ -62,6 +62,10 @@ class Job(models.Model):
 
     result = models.JSONField(null=True)
     error = models.TextField(db_default="")
+    # Of the last attempt that did not succeed, for groups of failed jobs: the exception's class or
+    # how it ended, and the function of the project that raised it.
+    exception = models.TextField(db_default="")
+    place = models.TextField(db_default="")
     progress = models.JSONField(null=True)
     checkpoint = models.JSONField(null=True)
 
@@ -80,6 +84,9 @@ class Job(models.Model):
 
     class Meta:
         db_table = "reliable_job"
+        # Jobs are made by calls and changed by operations, never by hand.
+        default_permissions = ("view",)
+        permissions = (("operate_job", "Can retry, discard and cancel jobs"),)
         indexes = (
             # sql.PUBLISH
             models.Index(
@@ -111,6 +118,12 @@ class Job(models.Model):
                 "finished_at",
                 name="reliable_job_finished",
                 condition=Q(state__in=FINISHED),
+            ),
+            # sql.FAILED_GROUPS; only a failure pays for it
+            models.Index(
+                *("task", "exception", "place", "finished_at"),
+                name="reliable_job_failed",
+                condition=Q(state=State.FAILED),
             ),
             models.Index(
                 "parent_id", name="reliable_job_parent", condition=Q(parent_id__isnull=False)
@@ -202,6 +215,8 @@ class Queue(models.Model):
 
     class Meta:
         db_table = "reliable_queue"
+        default_permissions = ("view",)
+        permissions = (("operate_queue", "Can pause, resume and limit queues"),)
         constraints = (
             models.CheckConstraint(
                 condition=Q(paused_at__isnull=False) | Q(paused_until__isnull=True, paused_by=""),
@@ -214,6 +229,37 @@ class Queue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Change(models.Model):
+    """A change of many jobs that an operator began in the admin: who, what, and how far it got.
+
+    It is done in batches, each committed together with this row, by the requests of whoever looks
+    at its page: an operator needs it most when no worker runs. A closed browser stops it after a
+    batch, and it goes on from there.
+    """
+
+    operation = models.TextField()
+    # See selection.Selection.
+    selection = models.JSONField()
+    by = models.TextField()
+    reason = models.TextField()
+    # None if they were too many to count in time.
+    matched = models.IntegerField(null=True)
+    seen = models.IntegerField(db_default=0)
+    changed = models.IntegerField(db_default=0)
+    # The last job that was looked at.
+    after = models.UUIDField(null=True)
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+    stopped = models.BooleanField(db_default=False)
+
+    class Meta:
+        db_table = "reliable_change"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.operation} by {self.by}"
 
 
 class Schedule(models.Model):

@@ -80,12 +80,13 @@ def left_out(selection: Selection, narrowed: Selection) -> list[dict[str, Any]]:
 
 def change(operation: Operation, selection: Selection, reason: str) -> Iterator[Batch]:
     """Change the jobs, a committed batch at a time; each job once, however soon it fails again."""
-    for ids in _batches(selection.jobs()):
+    for ids in batches(selection.jobs()):
         yield Batch(len(ids), len(operation.act(ids, reason)))
 
 
-def _batches(selected: QuerySet[Job]) -> Iterator[list[UUID]]:
-    after = UUID(int=0)
+def batches(selected: QuerySet[Job], after: UUID | None = None) -> Iterator[list[UUID]]:
+    """The ids in order, BATCH at a time, those that come after one."""
+    after = after or UUID(int=0)
     while ids := list(
         selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:_SCAN]
     ):

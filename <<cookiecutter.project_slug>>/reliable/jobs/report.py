@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from reliable.jobs import times
+from reliable.jobs import inspection, times
 from reliable.jobs.inflight import Misfit
 from reliable.jobs.inspection import Details
 from reliable.jobs.states import State
@@ -93,10 +93,13 @@ def details(found: Details) -> Iterator[str]:
     elif job["parent_id"]:
         yield f"Enqueued by {job['parent_id']}, which was purged."
     if found.children:
-        yield f"It enqueued {counted(found.children_in_all)}:"
+        most = inspection.MOST_CHILDREN
+        more = found.children_in_all > most
+        yield f"It enqueued {'more than ' if more else ''}{counted(found.children_in_all - more)}:"
         yield from (f"  {_brief(child)}" for child in found.children)
         if found.children_in_all > len(found.children):
-            yield f"  and {found.children_in_all - len(found.children):,} more"
+            rest = found.children_in_all - more - len(found.children)
+            yield f"  and {'more than ' if more else ''}{rest:,} more"
     for attempt in found.attempts:
         uncounted = "" if attempt["counted"] else ", not counted"
         began = attempt["started_at"] or attempt["ended_at"]

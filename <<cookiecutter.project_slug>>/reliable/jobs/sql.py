@@ -346,7 +346,8 @@ ended AS (
         misfit_since = CASE WHEN %(outcome)s = 'misfit'
             THEN coalesce(job.misfit_since, clock_timestamp()) END,
         suspect = job.suspect OR %(suspect)s, solo = job.solo OR held.to_solo,
-        error = %(error)s, worker = NULL, backend = NULL, deadline_at = NULL
+        error = %(error)s, exception = %(exception)s, place = %(place)s,
+        worker = NULL, backend = NULL, deadline_at = NULL
     FROM held WHERE job.id = held.id
     RETURNING job.*, held.worker AS held_by, held.counted AS was_counted
 ),
@@ -534,6 +535,116 @@ DISCARD = """
 UPDATE reliable_job SET state = 'cancelled', error = %(reason)s
 WHERE id = ANY(%(ids)s::uuid[]) AND state = 'failed'
 RETURNING id, task, queue, headers
+"""
+
+# The failed jobs by task, exception and place: a step of the index from group to group, then its
+# first, its last and its count, up to a limit. Index: reliable_job_failed.
+_OF_GROUP = """
+    FROM reliable_job AS job
+    WHERE job.state = 'failed' AND job.task = found.task AND job.exception = found.exception
+        AND job.place = found.place AND job.finished_at >= %(since)s
+"""
+
+FAILED_GROUPS = f"""
+WITH RECURSIVE found AS (
+    (
+        SELECT task, exception, place FROM reliable_job WHERE state = 'failed'
+        ORDER BY task, exception, place LIMIT 1
+    )
+    UNION ALL
+    SELECT following.*
+    FROM found, LATERAL (
+        SELECT task, exception, place FROM reliable_job
+        WHERE state = 'failed'
+            AND (task, exception, place) > (found.task, found.exception, found.place)
+        ORDER BY task, exception, place LIMIT 1
+    ) AS following
+)
+SELECT
+    found.task, found.exception, found.place, counted.jobs, first.finished_at, last.finished_at,
+    last.id, last.queue
+FROM (SELECT * FROM found LIMIT %(groups)s) AS found,
+LATERAL (SELECT job.finished_at {_OF_GROUP} ORDER BY job.finished_at LIMIT 1) AS first,
+LATERAL (
+    SELECT job.finished_at, job.id, job.queue {_OF_GROUP} ORDER BY job.finished_at DESC LIMIT 1
+) AS last,
+LATERAL (SELECT count(*) AS jobs FROM (SELECT {_OF_GROUP} LIMIT %(most)s) AS few) AS counted
+"""
+
+# How many there are of each state, as far as an index says it in a moment. Indexes:
+# reliable_job_due, _published, _running, _finished; the primary key for `held`, newest first.
+_SOME = "(SELECT count(*) FROM (SELECT FROM reliable_job WHERE {} LIMIT %(most)s) AS few)"
+
+STATE_COUNTS = f"""
+SELECT
+    {_SOME.format("state = 'waiting' AND published_at IS NULL")}
+        + {_SOME.format("state = 'waiting' AND published_at IS NOT NULL")},
+    {_SOME.format("state = 'running'")},
+    {_SOME.format("state = 'succeeded'")},
+    {_SOME.format("state = 'failed'")},
+    {_SOME.format("state = 'cancelled'")},
+    {_SOME.format("state = 'expired'")}
+"""
+
+# Ids of what waits, if they are few: the newest of millions would hide an old one. Indexes:
+# reliable_job_due, _published.
+FEW_WAITING = """
+SELECT id FROM (
+    (SELECT id FROM reliable_job WHERE state = 'waiting' AND published_at IS NULL LIMIT %(most)s)
+    UNION ALL
+    (
+        SELECT id FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL
+        LIMIT %(most)s
+    )
+) AS few LIMIT %(most)s
+"""
+
+# Index: reliable_job_running.
+FEW_RUNNING = "SELECT id FROM reliable_job WHERE state = 'running' LIMIT %(most)s"
+
+# What waits and runs in a queue: how many are due, up to a limit, and since when the oldest is. A
+# level of priority at a time. Indexes: reliable_job_due, _published, _running.
+QUEUE_LOAD = """
+SELECT
+    asked.name,
+    (
+        SELECT count(*) FROM (
+            SELECT FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
+                SELECT FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
+                    AND priority = level AND run_at <= clock_timestamp()
+                LIMIT %(most)s
+            ) AS due LIMIT %(most)s
+        ) AS few
+    ) + (
+        SELECT count(*) FROM (
+            SELECT FROM reliable_job AS job
+            WHERE state = 'waiting' AND published_at IS NOT NULL AND job.queue = asked.name
+            LIMIT %(most)s
+        ) AS few
+    ),
+    least(
+        (
+            SELECT min(due.run_at) FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
+                SELECT run_at FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
+                    AND priority = level AND run_at <= clock_timestamp()
+                ORDER BY run_at LIMIT 1
+            ) AS due
+        ),
+        (
+            SELECT min(run_at) FROM (
+                SELECT run_at FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NOT NULL AND job.queue = asked.name
+                LIMIT %(most)s
+            ) AS few
+        )
+    ),
+    (
+        SELECT count(*) FROM reliable_job AS job
+        WHERE state = 'running' AND job.queue = asked.name
+    )
+FROM unnest(%(queues)s::text[]) AS asked (name)
 """
 
 # A pause that is said again keeps its beginning. Index: the primary key.

@@ -10,7 +10,7 @@ import structlog
 from django.db import transaction
 from django.dispatch import Signal
 
-from reliable.jobs import sql
+from reliable.jobs import failures, sql
 from reliable.jobs.database import Session, rows
 from reliable.jobs.states import Outcome, State
 
@@ -83,6 +83,8 @@ def give_back(claims: Sequence[Claim], worker: UUID, ending: Ending) -> list[End
         "counted": ending.counted,
         "error": ending.error,
         "traceback": ending.traceback,
+        "exception": failures.kind(ending.outcome, ending.exception),
+        "place": failures.place(ending.exception),
         "delay": ending.delay,
         "final": ending.final and str(ending.final),
         "suspect": ending.suspect,

@@ -137,6 +137,8 @@ def some_job(database: Database) -> dict[str, Any]:
         "counted": True,
         "error": "",
         "traceback": "",
+        "exception": "ValueError",
+        "place": "shop.tasks.ship",
         "delay": None,
         "final": None,
         "suspect": False,
