@@ -1,5 +1,5 @@
-"""Pages of Django's admin; each module registers its own."""
+"""Jobs, groups of failures, changes, queues and the schedule in Django's admin."""
 
-from reliable.jobs.admin import schedule
+from reliable.jobs.admin import jobs, queues, schedule
 
-__all__ = ["schedule"]
+__all__ = ["jobs", "queues", "schedule"]
