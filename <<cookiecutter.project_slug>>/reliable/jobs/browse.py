@@ -28,17 +28,22 @@ from reliable.jobs.times import Refused
 SIZE = 50
 #: Seconds that a page looks for jobs.
 BUDGET = 0.12
+#: Jobs of the longest stretch.
+LONGEST = 10_000
 #: Jobs of a state that are counted.
 MOST_COUNTED = 1000
 
-# Jobs of the first stretch, and of the longest.
-_FIRST, _LONGEST = 500, 10_000
+# Jobs of the first stretch; each is four times as long as the one before.
+_FIRST = 500
 # States whose jobs are sorted in memory if they are no more than that.
 _FEW = 2000
 # Characters of an id that a search begins with: fewer would be any word.
 _PREFIX = re.compile(r"[0-9a-f]{6,32}")
 _HEXADECIMAL = 32
 _CLOCKS_DIFFER = timedelta(hours=1)
+
+# Behind all others of its moment.
+_LAST = UUID(int=0)
 
 # The columns of an order, of the job where a page ends.
 Place = tuple[Any, ...]
@@ -151,7 +156,7 @@ class _Order:
                 return Page(found, "", None)
             else:
                 after = last
-                length = min(length * 4, _LONGEST)
+                length = min(length * 4, LONGEST)
             if time.monotonic() > ends:
                 return Page(found, self._written(after), self._moment(after))
 
@@ -172,8 +177,18 @@ class _Order:
 
     def _last(self, after: Place | None, length: int) -> Place | None:
         """Where the stretch ends that is so long; None if the jobs end before that."""
-        stretch = self._between(self.among, after, None).values_list(*self.columns)
-        return stretch[length - 1 : length].first()
+        # By the first column alone: with the id, the index would not be enough. So a stretch ends
+        # behind all that ended in the same moment.
+        first = self.columns[0]
+        found = self.among
+        if after is not None:
+            within = "lte" if len(after) > 1 and after[1] != _LAST else "lt"
+            found = found.filter(**{f"{first}__{within}": after[0]})
+        ends = found.order_by(f"-{first}").values_list(first, flat=True)
+        end = ends[length - 1 : length].first()
+        if end is None:
+            return None
+        return (end, _LAST) if len(self.columns) > 1 else (end,)
 
     def _between(
         self, found: QuerySet[Job], after: Place | None, last: Place | None

@@ -17,7 +17,9 @@ from reliable.jobs.selection import Selection
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
 #: Seconds of one request: a proxy does not wait for a minute, and neither does a person.
-SLICE = 1.5
+SLICE = 2.5
+# Ids that are looked for at once: about what a request can change.
+_LOOK = 5000
 
 
 def begin(
@@ -45,7 +47,7 @@ def continued(number: int, seconds: float = SLICE) -> Change:
     selected = Selection.from_json(change.selection).jobs()
     ends = time.monotonic() + seconds
     with bound_contextvars(by=change.by):
-        for ids in operations.batches(selected, change.after):
+        for ids in operations.batches(selected, change.after, _LOOK):
             if not _batch(change, ids) or time.monotonic() > ends:
                 return changes().get(pk=number)
     return _ended(number, stopped=False)

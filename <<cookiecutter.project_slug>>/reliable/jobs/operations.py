@@ -24,7 +24,7 @@ logger = structlog.stdlib.get_logger("reliable.jobs")
 
 # Rows of one statement: locks are held for milliseconds, and a stop loses nothing that was done.
 BATCH = 500
-# Ids of one scan: a scan for each batch would read the table a thousand times.
+# Ids of one scan.
 _SCAN = 20_000
 
 
@@ -84,11 +84,17 @@ def change(operation: Operation, selection: Selection, reason: str) -> Iterator[
         yield Batch(len(ids), len(operation.act(ids, reason)))
 
 
-def batches(selected: QuerySet[Job], after: UUID | None = None) -> Iterator[list[UUID]]:
-    """The ids in order, BATCH at a time, those that come after one."""
+def batches(
+    selected: QuerySet[Job], after: UUID | None = None, scan: int = 0
+) -> Iterator[list[UUID]]:
+    """The ids in order, BATCH at a time, those that come after one; `scan` are looked for at once.
+
+    A scan for each batch would read the table a thousand times.
+    """
     after = after or UUID(int=0)
+    scan = scan or _SCAN
     while ids := list(
-        selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:_SCAN]
+        selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:scan]
     ):
         for start in range(0, len(ids), BATCH):
             yield ids[start : start + BATCH]

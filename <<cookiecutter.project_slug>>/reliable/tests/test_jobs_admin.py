@@ -162,7 +162,7 @@ def test_a_page_whose_time_is_up_says_how_far_it_looked_and_the_next_goes_on_fro
 ) -> None:
     monkeypatch.setattr(browse, "BUDGET", 0)
     monkeypatch.setattr(browse, "_FIRST", 2)
-    monkeypatch.setattr(browse, "_LONGEST", 2)
+    monkeypatch.setattr(browse, "LONGEST", 2)
     wanted = a_job(tags=["rare"])
     for _ in range(5):
         a_job()

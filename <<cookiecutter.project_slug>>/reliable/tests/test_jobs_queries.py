@@ -6,16 +6,24 @@ What is counted is pages, not time: machines differ.
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from reliable.jobs import sql, tally
+from reliable.jobs import browse, sql, tally
+from reliable.jobs.browse import Search
+from reliable.jobs.selection import Selection
+from reliable.jobs.states import State
 from reliable.testing.servers import Servers
+from reliable.testing.system import connected_to
 
 ROWS = int(os.environ.get("ROWS", "1000000"))
 COMPLETED = ROWS // 5
@@ -64,8 +72,9 @@ COMPLETE = [
 class Database:
     """A million jobs, and how many pages a statement reads there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str) -> None:
         self.url = url
+        self.name = name
         self.connection = psycopg.connect(url, autocommit=True)
 
     def execute(self, statement: str, parameters: Any = None) -> None:
@@ -96,7 +105,7 @@ def _walk(node: dict[str, Any], names: set[str]) -> None:
 def million(servers: Servers, database_template: str) -> Iterator[Database]:
     name = f"million_{uuid.uuid4().hex}"
     servers.clone_database(database_template, name)
-    database = Database(servers.postgresql.url(name))
+    database = Database(servers.postgresql.url(name), name)
     database.execute(FILL, [ROWS])
     # Of its limit, the statements read the queue's row and what runs.
     database.execute("INSERT INTO reliable_queue (name, \"limit\") VALUES ('default', 3)")
@@ -225,6 +234,103 @@ def test_what_concerns_many_jobs_reads_its_index_and_a_few_pages(
     assert index in scanned
     assert not {each for each in scanned if "Seq Scan" in each}
     assert pages < most, scanned
+
+
+# --- The admin -----------------------------------------------------------------------------------
+
+FILL_FAILED = """
+INSERT INTO reliable_job
+    (id, task, queue, args, state, created_at, finished_at, exception, place, error)
+SELECT
+    gen_random_uuid(), 'task.' || n %% 20, 'mail', '[1]', 'failed', now() - n * interval '2 second',
+    now() - n * interval '1 second', 'Error' || n %% 3, 'shop.tasks.ship', 'Error: it is away'
+FROM generate_series(1, %s) AS n
+"""
+
+
+@pytest.fixture(scope="module")
+def failures(million: Database) -> Database:
+    """A hundred thousand dead letters of sixty kinds beside the million."""
+    million.execute(FILL_FAILED, [ROWS // 10])
+    million.execute("VACUUM ANALYZE reliable_job")
+    return million
+
+
+LOOKED_AT = {
+    "FAILED_GROUPS": (
+        sql.FAILED_GROUPS,
+        {"since": START, "groups": 201, "most": 10_001},
+        {"reliable_job_failed"},
+        40_000,
+    ),
+    "STATE_COUNTS": (sql.STATE_COUNTS, {"most": 1001}, {"reliable_job_finished"}, 12_000),
+    "FEW_RUNNING": (sql.FEW_RUNNING, {"most": 2001}, {"reliable_job_running"}, 50),
+    "QUEUE_LOAD": (
+        sql.QUEUE_LOAD,
+        {"queues": ["default", "mail"], "levels": LEVELS, "most": 1001},
+        {"reliable_job_due", "reliable_job_published", "reliable_job_running"},
+        12_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_what_the_admin_counts_it_counts_in_an_index_up_to_a_limit(
+    failures: Database, name: str
+) -> None:
+    statement, parameters, indexes, most = LOOKED_AT[name]
+    pages, scanned = failures.plan(statement, parameters)
+    assert indexes <= scanned, scanned
+    assert pages < most, scanned
+
+
+NOTHING = Selection(tags=("nowhere",), queues=("nowhere",), error="nowhere")
+ORDERS = {
+    "all": (Selection(), Search()),
+    # None runs here: there would be nothing to ask.
+    **{
+        str(state): (Selection(states=(state,)), Search())
+        for state in State
+        if state != State.RUNNING
+    },
+    "failed since": (Selection(states=(State.FAILED,), since=START), Search()),
+    "failed of a queue and tag": (replace(NOTHING, states=(State.FAILED,)), Search()),
+    "a group": (
+        Selection(
+            states=(State.FAILED,), tasks=("task.1",), exception="Error1", place="shop.tasks.ship"
+        ),
+        Search(),
+    ),
+    "nothing that is there": (NOTHING, Search()),
+    "until": (Selection(until=START, tasks=("a",)), Search()),
+    "an argument": (Selection(), Search("nowhere")),
+    "an argument of failed ones": (Selection(states=(State.FAILED,)), Search("nowhere")),
+    "an id": (Selection(), Search("abcdef12")),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_page_of_jobs_walks_along_an_index_for_a_stretch_at_a_time(
+    failures: Database, django_db_blocker: Any, servers: Servers, name: str
+) -> None:
+    selection, search = ORDERS[name]
+    with django_db_blocker.unblock(), connected_to(servers, failures.name):
+        with CaptureQueriesContext(connection) as asked:
+            page = browse.page(selection, search)
+        queries = [each["sql"] for each in asked.captured_queries]
+        if page.before:
+            with CaptureQueriesContext(connection) as asked:
+                browse.page(selection, search, page.before)
+            queries += [each["sql"] for each in asked.captured_queries]
+    assert queries
+    for query in {re.sub(r"'[^']*'", "''", each): each for each in queries}.values():
+        pages, scanned = failures.plan(query.replace("%", "%%"), [])
+        assert not {each for each in scanned if "Seq Scan" in each}, query
+        # A stretch of jobs, each of them on a page of its own: these ids are drawn at random.
+        assert pages < browse.LONGEST * 2, (query, scanned)
+
+
+# --- Dead rows ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -28,5 +28,5 @@ for (const all of document.querySelectorAll("[data-rj-all]")) {
 
 for (const form of document.querySelectorAll("form[data-rj-continue]")) {
   // Time to read the number, and to stop it.
-  setTimeout(() => form.requestSubmit(), 400);
+  setTimeout(() => form.requestSubmit(), 250);
 }
