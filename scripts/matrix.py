@@ -93,7 +93,7 @@ def on_python(version: str, python: str) -> bool:
     """Whether the team's tests pass on an interpreter; on the one that runs this, all."""
     project = generate(f"python-{version}")
     this = f"{sys.version_info.major}.{sys.version_info.minor}"
-    targets = ["test-all", "chaos"] if version == this else ["test"]
+    targets = ["test-all", "browser", "chaos"] if version == this else ["test"]
     return make(project, *targets, f"PYTHON={python}")
 
 

@@ -27,7 +27,7 @@ from reliable.jobs.times import Refused
 #: Jobs on a page.
 SIZE = 50
 #: Seconds that a page looks for jobs.
-BUDGET = 0.12
+BUDGET = 0.1
 #: Jobs of the longest stretch.
 LONGEST = 10_000
 #: Jobs of a state that are counted.
