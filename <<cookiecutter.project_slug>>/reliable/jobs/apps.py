@@ -13,8 +13,8 @@ class JobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from reliable import startup
-        from reliable.jobs import durable, moving, reporting, worker
+        from reliable import provider, startup
+        from reliable.jobs import durable, moving, providing, reporting, worker
         from reliable.jobs.schedule import calls
 
         startup.connect()
@@ -27,3 +27,4 @@ class JobsConfig(AppConfig):
                 import_module("reliable.jobs.backend").connect()
         startup.refuse_also(durable.problems)
         startup.refuse_also(calls.problems)
+        provider.register(providing.JobsProvider())

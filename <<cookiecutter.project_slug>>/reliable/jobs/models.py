@@ -365,3 +365,23 @@ class TallyMark(models.Model):
 
     def __str__(self) -> str:
         return str(self.until)
+
+
+class Relay(models.Model):
+    """A relay process, from its start until it leaves; it says regularly that it publishes."""
+
+    # `host:pid`
+    name = models.TextField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    release = models.TextField(db_default="")
+    # Messages since its start.
+    published = models.BigIntegerField(db_default=0)
+    seen_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "reliable_relay"
+
+    def __str__(self) -> str:
+        return self.name

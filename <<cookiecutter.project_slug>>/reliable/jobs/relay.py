@@ -24,6 +24,7 @@ from reliable.jobs.broker import Broker, Offer
 from reliable.jobs.database import Session
 from reliable.jobs.ear import Ear
 from reliable.jobs.parcels import parcels
+from reliable.jobs.presence import Presence
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
@@ -113,6 +114,7 @@ class Relay:
         self.ear = Ear(self.session)
         self.lanes = {name: Lane(name) for name in names or queues.declared()}
         self.published = 0
+        self.presence = Presence(self.session)
         self._looked_around = 0.0
         self._lost: dict[str, str] = {}
         self._stopping = False
@@ -137,6 +139,7 @@ class Relay:
 
     def close(self) -> None:
         self.broker.close()
+        self.presence.leave()
         self.session.close()
         self.ear.close()
 
@@ -253,6 +256,7 @@ class Relay:
         return len(messages)
 
     def _look_around(self) -> None:
+        self.presence.say(self.published)
         slots: dict[str, int] = dict(self.session.rows(sql.SLOTS))
         said = {name: (paused, limit) for name, paused, limit in self.session.rows(sql.SAID)}
         for lane in self.lanes.values():

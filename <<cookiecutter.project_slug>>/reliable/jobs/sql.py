@@ -506,6 +506,72 @@ FROM new
 WHERE job.id = new.id AND job.claim_no = new.claim_no AND job.state = 'running'
 """
 
+# --- What a relay says of itself: a table of a few rows ------------------------------------------
+
+RELAY_SEEN = """
+INSERT INTO reliable_relay AS relay (name, host, pid, release, published)
+VALUES (%(name)s, %(host)s, %(pid)s, %(release)s, %(published)s)
+ON CONFLICT (name) DO UPDATE SET
+    published = excluded.published, release = excluded.release, seen_at = clock_timestamp()
+"""
+
+RELAY_LEFT = "DELETE FROM reliable_relay WHERE name = ANY(%(names)s::text[])"
+
+RELAYS_OF_HOST = "SELECT name, pid FROM reliable_relay WHERE host = %(host)s"
+
+RELAYS = """
+SELECT name, release, extract(epoch FROM clock_timestamp() - seen_at)::float FROM reliable_relay
+ORDER BY name
+"""
+
+# --- For people: by queue, and the dead letters by what they died of -----------------------------
+
+# Index: reliable_job_due, reliable_job_published, reliable_job_running, reliable_job_finished;
+# each part reads the rows of its state alone.
+QUEUES = """
+SELECT queue, sum(waiting), sum(scheduled), sum(running), sum(failed), max(oldest), sum(finished)
+FROM (
+    SELECT
+        queue, count(*) FILTER (WHERE run_at <= clock_timestamp()) AS waiting,
+        count(*) FILTER (WHERE run_at > clock_timestamp()) AS scheduled,
+        0 AS running, 0 AS failed, 0 AS finished,
+        extract(epoch FROM clock_timestamp() - min(run_at))::float AS oldest
+    FROM reliable_job WHERE state = 'waiting' AND published_at IS NULL GROUP BY queue
+    UNION ALL
+    SELECT queue, count(*), 0, 0, 0, 0, extract(epoch FROM clock_timestamp() - min(run_at))::float
+    FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, count(*), 0, 0, NULL
+    FROM reliable_job WHERE state = 'running' GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, 0, count(*), 0, NULL
+    FROM reliable_job WHERE state = 'failed' GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, 0, 0, count(*), NULL
+    FROM reliable_job
+    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired')
+        AND finished_at > clock_timestamp() - interval '1 minute'
+    GROUP BY queue
+) AS part
+GROUP BY queue
+"""
+
+# What stands before the first colon is the exception's name, or all of a sentence.
+_DIED_OF = "left(split_part(split_part(error, E'\n', 1), ':', 1), 200)"
+
+FAILED_GROUPS = f"""
+SELECT
+    task, {_DIED_OF}, count(*), min(finished_at), max(finished_at),
+    (array_agg(id ORDER BY finished_at DESC))[1], (array_agg(error ORDER BY finished_at DESC))[1]
+FROM reliable_job WHERE state = 'failed'
+GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+"""
+
+# Index: reliable_job_finished.
+FAILED_OF_GROUP = f"""
+SELECT id FROM reliable_job WHERE state = 'failed' AND task = %(task)s AND {_DIED_OF} = %(died_of)s
+"""
+
 # --- People --------------------------------------------------------------------------------------
 
 # A running job ends as well: its finish is refused, and with it its effects.

@@ -61,7 +61,7 @@ def stats(since: datetime) -> Stats:
     return Stats(
         tasks=list(tasks.values()),
         queues=[waits[name] for name in sorted(waits)],
-        running=_running(),
+        running=running(),
         attempts=[
             {"outcome": outcome, "task": task, "count": count, "last": last}
             for outcome, task, count, last in Attempt.objects.using(jobs().db)
@@ -79,7 +79,7 @@ def _nothing(queue: str) -> dict[str, Any]:
     return {"queue": queue, "due": 0, "oldest_seconds": None, "oldest_task": None}
 
 
-def _running() -> list[dict[str, Any]]:
+def running() -> list[dict[str, Any]]:
     """The longest first."""
     names = dict(Worker.objects.using(jobs().db).values_list("id", "name"))
     columns = ("id", "task", "queue", "worker", "time_limit")

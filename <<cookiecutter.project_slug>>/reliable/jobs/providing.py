@@ -1,0 +1,113 @@
+"""What the operations page, metrics and probes get to know of jobs, and what they may do."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from celery import current_app
+
+from reliable import provider
+from reliable.jobs import operations, sql, stats
+from reliable.jobs.database import rows
+from reliable.jobs.models import Schedule
+from reliable.jobs.operations import OPERATIONS
+from reliable.jobs.selection import Selection, jobs
+from reliable.jobs.states import State
+
+# Between the task's name and what it died of, in the key of a group.
+_BETWEEN = " | "
+
+
+class JobsProvider:
+    """Answers for durable tasks; see `reliable.provider.Provider`."""
+
+    def paused(self) -> Mapping[str, provider.Pause]:
+        return {
+            queue.name: provider.Pause(
+                queue.paused_at, queue.paused_by, queue.paused_why, queue.paused_until
+            )
+            for queue in operations.paused()
+            if queue.paused_at
+        }
+
+    def relays(self) -> Sequence[provider.Relay]:
+        return [provider.Relay(*row) for row in rows(sql.RELAYS, {})]
+
+    def queues(self) -> Mapping[str, provider.QueueStats]:
+        return {
+            name: provider.QueueStats(
+                waiting=int(waiting),
+                scheduled=int(scheduled),
+                running=int(running),
+                failed=int(failed),
+                oldest=oldest if waiting else None,
+                finished=int(finished),
+            )
+            for name, waiting, scheduled, running, failed, oldest, finished in rows(sql.QUEUES, {})
+        }
+
+    def running(self) -> Sequence[provider.Running]:
+        return [
+            provider.Running(
+                id=str(job["id"]),
+                task=job["task"],
+                queue=job["queue"],
+                worker=job["worker"] or "",
+                seconds=job["seconds"],
+                limit=job["time_limit"],
+            )
+            for job in stats.running()
+        ]
+
+    def failed(self) -> Sequence[provider.FailedGroup]:
+        return [
+            provider.FailedGroup(
+                key=f"{task}{_BETWEEN}{died_of}",
+                task=task,
+                error=error,
+                count=count,
+                first=first,
+                last=last,
+                example=str(example),
+            )
+            for task, died_of, count, first, last, example, error in rows(sql.FAILED_GROUPS, {})
+        ]
+
+    def schedule(self) -> Sequence[provider.Entry]:
+        known = {entry.name: entry for entry in Schedule.objects.using(jobs().db)}
+        return [
+            provider.Entry(
+                name=name,
+                task=entry["task"],
+                schedule=str(entry["schedule"]),
+                last_due=known[name].last_due if name in known else None,
+                next_due=None,
+                last_state="",
+                paused=name in known and known[name].paused_at is not None,
+            )
+            for name, entry in sorted((current_app.conf.beat_schedule or {}).items())
+        ]
+
+    def retry(self, key: str, *, by: str) -> int:
+        return _change("retry", key, by)
+
+    def discard(self, key: str, *, by: str) -> int:
+        return _change("discard", key, by)
+
+    def pause(self, queue: str, *, by: str, why: str = "", seconds: float | None = None) -> None:
+        operations.pause(queue, by=by, why=why, seconds=seconds)
+
+    def resume(self, queue: str, *, by: str) -> None:
+        operations.resume(queue, by=by)
+
+
+def _change(name: str, key: str, by: str) -> int:
+    operation = OPERATIONS[name]
+    task, _, died_of = key.partition(_BETWEEN)
+    ids: list[UUID] = [
+        row[0] for row in rows(sql.FAILED_OF_GROUP, {"task": task, "died_of": died_of})
+    ]
+    if not ids:
+        return 0
+    selection = Selection(states=(State.FAILED,), ids=tuple(ids))
+    reason = f"{operation.done} by {by}"
+    return sum(batch.changed for batch in operations.change(operation, selection, reason))
