@@ -1,0 +1,274 @@
+"""From what the table says to a state, the link that failed, and a sentence. Reads nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reliable.probes.options import Options
+from reliable.probes.seen import Picture, Report, Running, Seen
+from reliable.probes.states import FAILING, Hop, Kind, State
+from reliable.probes.targets import promise, queue_of
+
+# How often in a row a probe may get lost on its way before that is no accident.
+_LOST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a target is, and why. `hop` is None if nothing failed."""
+
+    state: State
+    why: str
+    hop: Hop | None = None
+
+    @property
+    def failing(self) -> bool:
+        return self.state in FAILING
+
+
+def judged(
+    picture: Picture,
+    said: Options,
+    *,
+    paused: Mapping[str, str] | None = None,
+) -> list[tuple[Seen, Verdict]]:
+    """Each target with its verdict. `paused`: the paused queues, with since when and by whom."""
+    return _Judge(picture, said, paused or {}).all()
+
+
+class _Judge:
+    def __init__(self, picture: Picture, said: Options, paused: Mapping[str, str]) -> None:
+        self.picture = picture
+        self.said = said
+        self.paused = paused
+        self.workers = picture.of(Kind.WORKER)
+        self.beat = self._of_beat(next(iter(picture.of(Kind.BEAT)), None))
+
+    def all(self) -> list[tuple[Seen, Verdict]]:
+        return [(target, self._one(target)) for target in self.picture.targets]
+
+    def _one(self, target: Seen) -> Verdict:
+        match target.kind:
+            case Kind.BEAT:
+                return self.beat
+            case Kind.RELAY:
+                return self._of_relay(target)
+            case Kind.QUEUE:
+                return self._of_queue(target)
+            case Kind.WORKER:
+                return self._of_worker(target)
+
+    # --- Ages ------------------------------------------------------------------------------------
+
+    def _age(self, seconds: float | None, target: Seen) -> float:
+        """For how long something has not happened; what never did counts since it is known."""
+        return min(target.created_ago if seconds is None else seconds, self.picture.watched)
+
+    def _fresh(self, worker: Seen) -> bool:
+        """It has reported so lately that what it says is how it is."""
+        return self._age(worker.seen_ago, worker) <= 2 * self.said.report + 2
+
+    # --- Beat and relays -------------------------------------------------------------------------
+
+    def _of_beat(self, beat: Seen | None) -> Verdict:
+        if beat is None:
+            return Verdict(State.UNKNOWN, "beat has not ticked yet", Hop.BEAT)
+        age = self._age(beat.seen_ago, beat)
+        if age > self.said.tick:
+            return Verdict(
+                State.SILENT, f"beat has not ticked for {seconds(beat.seen_ago)}", Hop.BEAT
+            )
+        return Verdict(State.OK, f"beat ticked {seconds(beat.seen_ago)} ago")
+
+    def _of_relay(self, relay: Seen) -> Verdict:
+        if self._age(relay.seen_ago, relay) <= self.said.dead:
+            return Verdict(State.OK, f"{relay.name} publishes")
+        others = [
+            each
+            for each in self.picture.of(Kind.RELAY)
+            if self._age(each.seen_ago, each) <= self.said.dead
+        ]
+        rest = (
+            f"{_count(len(others), 'other')} publish{'es' if len(others) == 1 else ''}"
+            if others
+            else "no other publishes, so that durable tasks wait in the database"
+        )
+        return Verdict(
+            State.SILENT,
+            f"the relay {relay.name} has not reported for {seconds(relay.seen_ago)}; {rest}",
+            Hop.RELAY,
+        )
+
+    # --- Lists -----------------------------------------------------------------------------------
+
+    def _of_queue(self, target: Seen) -> Verdict:
+        if since := self.paused.get(queue_of(target.name)):
+            return Verdict(State.PAUSED, f"{target.name} is paused {since}")
+        asked = self._of_probe(target, promise([target.name]), target.name)
+        if asked.hop is None and asked.state in {State.SILENT, State.LATE}:
+            hop, evidence = self._why_silent(target)
+            return Verdict(asked.state, f"{asked.why}: {evidence}", hop)
+        return asked
+
+    def _of_probe(self, target: Seen, latency: tuple[float, float], name: str) -> Verdict:
+        """What the probe alone tells. Without a hop where its cause is to be found."""
+        warn, critical = latency
+        age = self._age(target.sent_ago, target) if target.outstanding else 0.0
+        if age > critical or target.lost_in_row >= _LOST:
+            return Verdict(State.SILENT, f"{name} has not answered {_since(target)}")
+        error_age = self._age(target.error_ago, target) if target.error_ago is not None else 0.0
+        if error_age > min(critical, 2 * self.said.interval):
+            return Verdict(
+                State.UNSENT,
+                f"{name} could not be asked for {seconds(target.error_ago)}: {target.error}",
+                Hop.BROKER,
+            )
+        if age > warn:
+            return Verdict(State.LATE, f"{name} was asked {seconds(target.sent_ago)} ago")
+        if self.beat.state is State.SILENT:
+            return Verdict(State.UNKNOWN, f"{name} is not asked: {self.beat.why}", Hop.BEAT)
+        if target.returned_ago is None or target.latency is None:
+            return Verdict(State.UNKNOWN, f"{name} has not answered yet")
+        if target.latency > warn:
+            return Verdict(
+                State.LATE, f"{name} took {seconds(target.latency)}, and promises {seconds(warn)}"
+            )
+        return Verdict(State.OK, f"{name} answers in {target.latency:.2f} s")
+
+    def _why_silent(self, target: Seen) -> tuple[Hop, str]:
+        name = target.name
+        meant = [worker for worker in self.workers if name in worker.report.queues]
+        alive = [worker for worker in meant if self._fresh(worker)]
+        taking = [worker for worker in alive if worker.report.stopping is None]
+        readers = [worker for worker in taking if name in worker.report.reading]
+        if not meant:
+            others = ", ".join(sorted({each.name for each in self.workers if self._fresh(each)}))
+            return Hop.QUEUE, f"no worker reads it (workers: {others or 'none'})"
+        if not alive:
+            latest = min(meant, key=lambda each: each.seen_ago or 0.0)
+            return Hop.WORKER, f"its worker {_silent_worker(latest)}"
+        if not taking:
+            return Hop.WORKER, f"its worker {_stopping(alive[0])}"
+        if not readers:
+            return Hop.QUEUE, f"its worker {taking[0].name} is alive, but does not read it any more"
+        waiting = f"{target.waiting} wait; " if target.waiting else ""
+        for worker in readers:
+            if worker.report.stuck:
+                return Hop.SLOTS, waiting + _stuck(worker)
+        if all(worker.report.busy for worker in readers):
+            return Hop.SLOTS, waiting + _busy(readers[0])
+        idle = next(worker for worker in readers if not worker.report.busy)
+        if target.waiting:
+            nothing = f"{idle.name} reads the list and is idle, but gets nothing from the broker"
+            return Hop.BROKER, waiting + nothing
+        return Hop.BROKER, f"the list is empty and {idle.name} is idle: the message got lost"
+
+    # --- Workers ---------------------------------------------------------------------------------
+
+    def _of_worker(self, worker: Seen) -> Verdict:
+        warn, critical = promise(worker.report.queues)
+        age = self._age(worker.seen_ago, worker)
+        if age > self.said.dead:
+            return Verdict(State.SILENT, _silent_worker(worker), Hop.WORKER)
+        report = worker.report
+        if over := _overdue(report):
+            late = over.seconds - (over.limit or 0.0)
+            state = State.SILENT if late > critical else State.LATE
+            return Verdict(
+                state,
+                f"{worker.name} runs {over.task} for {seconds(over.seconds)}, which may take"
+                f" {seconds(over.limit)}",
+                Hop.SLOTS,
+            )
+        if report.stopping is not None:
+            return Verdict(State.PAUSED, _stopping(worker))
+        if report.stuck and report.waited > self.said.dead:
+            return Verdict(State.SILENT, _stuck(worker), Hop.SLOTS)
+        missing = sorted(set(report.queues) - set(report.reading))
+        away = worker.error_ago is not None
+        if missing and report.not_reading > critical and not away:
+            return Verdict(
+                State.SILENT,
+                f"{worker.name} is alive, but does not read {' and '.join(missing)} any more",
+                Hop.QUEUE,
+            )
+        asked = self._of_probe(worker, (warn, critical), worker.name)
+        if asked.hop is None and asked.state in {State.SILENT, State.LATE}:
+            hop, evidence = _why_worker_silent(worker)
+            return Verdict(asked.state, f"{asked.why}: {evidence}", hop)
+        return asked
+
+
+def _why_worker_silent(worker: Seen) -> tuple[Hop, str]:
+    if worker.report.stuck:
+        return Hop.SLOTS, _stuck(worker)
+    if worker.report.busy:
+        return Hop.SLOTS, _busy(worker)
+    if worker.waiting:
+        return Hop.BROKER, "it is alive and idle, but gets nothing from the broker"
+    return Hop.BROKER, "it is alive and idle: the message got lost on its way"
+
+
+def _overdue(report: Report) -> Running | None:
+    over = [each for each in report.running if each.limit and each.seconds > each.limit + 1]
+    return max(over, key=lambda each: each.seconds - (each.limit or 0.0), default=None)
+
+
+def _silent_worker(worker: Seen) -> str:
+    return f"{worker.name} is dead or frozen: it has not reported for {seconds(worker.seen_ago)}"
+
+
+def _stopping(worker: Seen) -> str:
+    held = (
+        f", and finishes {_longest(worker.report)}"
+        if worker.report.running
+        else ", and has nothing left to finish"
+    )
+    return f"{worker.name} is stopping for {seconds(worker.report.stopping)}{held}"
+
+
+def _stuck(worker: Seen) -> str:
+    report = worker.report
+    return (
+        f"{worker.name} took {_count(report.unstarted, 'message')} that no process of its pool"
+        f" begins for {seconds(report.waited)}, although {report.slots - len(report.running)} of"
+        f" {report.slots} are free: frozen or deadlocked"
+    )
+
+
+def _busy(worker: Seen) -> str:
+    report = worker.report
+    held = f", and {report.unstarted} more are taken" if report.unstarted else ""
+    return (
+        f"{_count(report.slots, 'slot')} of {worker.name}, all busy, the longest with"
+        f" {_longest(report)}{held}"
+    )
+
+
+def _longest(report: Report) -> str:
+    longest = max(report.running, key=lambda each: each.seconds)
+    return f"{longest.task} for {seconds(longest.seconds)}"
+
+
+def _since(target: Seen) -> str:
+    if target.returned_ago is None:
+        return f"yet; it was asked {seconds(target.sent_ago)} ago"
+    return f"for {seconds(target.returned_ago)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def seconds(value: float | None) -> str:
+    """`7.5 s`, `42 s`, `6 min 52 s`, `3 h 5 min`."""
+    if value is None:
+        return "some time"
+    if value < 9.95:  # noqa: PLR2004
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 120:  # noqa: PLR2004
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 120:  # noqa: PLR2004
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,197 @@
+"""The statements. The table of targets has some dozens of rows: each reads or finds them by name.
+
+Every time is the database's, so that no host's clock is compared with another's; and
+clock_timestamp() where a transaction may be older than what it looks at.
+"""
+
+# --- Beat ----------------------------------------------------------------------------------------
+
+TICK = """
+INSERT INTO reliable_probe_target AS target (kind, name, seen_at, release)
+VALUES ('beat', 'beat', clock_timestamp(), %(release)s)
+ON CONFLICT (kind, name) DO UPDATE SET
+    seen_at = excluded.seen_at, release = excluded.release, retired_at = NULL
+"""
+
+# The lists that the settings declare, and no other.
+DECLARE = """
+WITH declared AS (
+    INSERT INTO reliable_probe_target AS target (kind, name)
+    SELECT 'queue', name FROM unnest(%(names)s::text[]) AS name
+    ON CONFLICT (kind, name) DO UPDATE SET retired_at = NULL, token = NULL
+        WHERE target.retired_at IS NOT NULL
+)
+UPDATE reliable_probe_target SET retired_at = clock_timestamp()
+WHERE kind = 'queue' AND retired_at IS NULL AND NOT name = ANY(%(names)s::text[])
+"""
+
+# A worker that fell silent long ago; its list may hold a probe that nobody will take.
+FORGET = """
+UPDATE reliable_probe_target SET retired_at = clock_timestamp(), token = NULL
+WHERE kind IN ('worker', 'relay') AND retired_at IS NULL
+    AND seen_at < clock_timestamp() - %(seconds)s * interval '1 second'
+RETURNING kind, name
+"""
+
+# Before the message leaves, since the answer may be quicker than whoever asked.
+SENDING = """
+UPDATE reliable_probe_target SET
+    token = %(token)s, sent_at = clock_timestamp(), sent = sent + 1, waiting = %(waiting)s
+WHERE id = %(id)s
+"""
+
+SENT = """
+UPDATE reliable_probe_target SET error = '', error_at = NULL
+WHERE id = %(id)s AND error_at IS NOT NULL
+"""
+
+WAITING = "UPDATE reliable_probe_target SET waiting = %(waiting)s WHERE id = %(id)s"
+
+# What was outstanding went with the broker, or is not waited for.
+UNSENT = """
+UPDATE reliable_probe_target SET
+    lost = lost + (token IS NOT NULL)::integer, token = NULL, waiting = NULL,
+    error = %(error)s, error_at = coalesce(error_at, clock_timestamp())
+WHERE id = ANY(%(ids)s::bigint[])
+"""
+
+LOST = """
+UPDATE reliable_probe_target SET token = NULL, lost = lost + 1, lost_in_row = lost_in_row + 1
+WHERE id = %(id)s AND token IS NOT NULL
+"""
+
+PURGE_SAMPLES = """
+DELETE FROM reliable_probe_sample WHERE id IN (
+    SELECT id FROM reliable_probe_sample
+    WHERE at < clock_timestamp() - %(seconds)s * interval '1 second' LIMIT 1000
+)
+"""
+
+PURGE_TRANSITIONS = """
+DELETE FROM reliable_probe_transition WHERE id IN (
+    SELECT id FROM reliable_probe_transition
+    WHERE at < clock_timestamp() - %(seconds)s * interval '1 second' LIMIT 1000
+)
+"""
+
+# --- Workers -------------------------------------------------------------------------------------
+
+_AGE = "greatest(0, extract(epoch FROM clock_timestamp() - sent_at))::float"
+_BUCKET = f"width_bucket({_AGE}, %(bounds)s::float[]) + 1"
+
+RETURNED = f"""
+WITH answered AS (
+    UPDATE reliable_probe_target SET
+        token = NULL, returned_at = clock_timestamp(), returned = returned + 1, lost_in_row = 0,
+        latency = {_AGE}, latency_sum = latency_sum + {_AGE},
+        buckets = (
+            SELECT array_agg(
+                coalesce(buckets[place], 0) + (place = {_BUCKET})::integer ORDER BY place
+            )
+            FROM generate_series(1, cardinality(%(bounds)s::float[]) + 1) AS place
+        ),
+        worker = %(worker)s, pid = %(pid)s, release = %(release)s
+    WHERE token = %(token)s
+    RETURNING id, kind, latency
+)
+INSERT INTO reliable_probe_sample (target_id, latency)
+SELECT id, latency FROM answered WHERE kind = 'queue'
+"""
+
+# A worker took it from the list, too late to run it.
+EXPIRED = f"""
+UPDATE reliable_probe_target SET
+    token = NULL, returned_at = clock_timestamp(), latency = {_AGE}, expired = expired + 1,
+    lost_in_row = 0, worker = %(worker)s, pid = NULL, release = %(release)s
+WHERE token = %(token)s
+"""
+
+REPORT = """
+INSERT INTO reliable_probe_target AS target (kind, name, seen_at, release, report)
+VALUES ('worker', %(name)s, clock_timestamp(), %(release)s, %(report)s::jsonb)
+ON CONFLICT (kind, name) DO UPDATE SET
+    seen_at = excluded.seen_at, release = excluded.release, report = excluded.report,
+    retired_at = NULL,
+    -- Of another start of the same worker nothing is expected any more.
+    token = CASE WHEN target.report->>'instance' = excluded.report->>'instance'
+        THEN target.token END
+"""
+
+LEAVE = """
+UPDATE reliable_probe_target SET retired_at = clock_timestamp(), token = NULL
+WHERE kind = 'worker' AND name = %(name)s AND report->>'instance' = %(instance)s
+"""
+
+# --- Whoever judges ------------------------------------------------------------------------------
+
+# Nobody has judged for that long: what was asked meanwhile may not have been answered for lack of
+# the database, so it is not waited for. No row: somebody else has judged a moment ago.
+JUDGE = """
+WITH before AS (
+    SELECT judged_at < clock_timestamp() - %(gap)s * interval '1 second' AS gap
+    FROM reliable_probe_watch WHERE id = 1
+),
+mine AS (
+    INSERT INTO reliable_probe_watch AS watch (id) VALUES (1)
+    ON CONFLICT (id) DO UPDATE SET
+        judged_at = clock_timestamp(),
+        since = CASE WHEN watch.judged_at < clock_timestamp() - %(gap)s * interval '1 second'
+            THEN clock_timestamp() ELSE watch.since END
+        WHERE watch.judged_at < clock_timestamp() - %(every)s * interval '1 second'
+    RETURNING 1
+),
+forgotten AS (
+    UPDATE reliable_probe_target SET token = NULL, lost = lost + 1
+    WHERE token IS NOT NULL AND EXISTS (SELECT FROM mine)
+        AND EXISTS (SELECT FROM before WHERE gap)
+)
+SELECT 1 FROM mine
+"""
+
+LOOK = """
+SELECT
+    id, kind, name, state, extract(epoch FROM clock_timestamp() - state_since)::float,
+    extract(epoch FROM clock_timestamp() - created_at)::float,
+    extract(epoch FROM clock_timestamp() - seen_at)::float,
+    extract(epoch FROM clock_timestamp() - sent_at)::float,
+    extract(epoch FROM clock_timestamp() - returned_at)::float,
+    token IS NOT NULL, latency, error,
+    extract(epoch FROM clock_timestamp() - error_at)::float,
+    waiting, sent, returned, expired, lost, lost_in_row, worker, pid, release, report,
+    (SELECT extract(epoch FROM clock_timestamp() - since)::float FROM reliable_probe_watch)
+FROM reliable_probe_target
+WHERE retired_at IS NULL
+ORDER BY kind, name
+"""
+
+# Only one of those who saw the change makes it.
+CHANGE = """
+WITH before AS (
+    SELECT id, state, extract(epoch FROM clock_timestamp() - state_since)::float AS lasted
+    FROM reliable_probe_target WHERE id = %(id)s
+),
+changed AS (
+    UPDATE reliable_probe_target AS target SET
+        state = %(after)s, state_since = clock_timestamp(), hop = %(hop)s, why = %(why)s
+    FROM before
+    WHERE target.id = before.id AND target.state = %(before)s
+    RETURNING target.id, before.lasted
+)
+INSERT INTO reliable_probe_transition (target_id, before, after, hop, why, lasted, alarm)
+SELECT id, %(before)s, %(after)s, %(hop)s, %(why)s, lasted, %(alarm)s FROM changed
+RETURNING lasted
+"""
+
+RELAYS = """
+INSERT INTO reliable_probe_target AS target (kind, name, release, seen_at)
+SELECT 'relay', name, release, clock_timestamp() - seen * interval '1 second'
+FROM unnest(%(names)s::text[], %(releases)s::text[], %(seen)s::float[])
+    AS relay (name, release, seen)
+ON CONFLICT (kind, name) DO UPDATE SET
+    seen_at = excluded.seen_at, release = excluded.release, retired_at = NULL
+"""
+
+RETIRE_RELAYS = """
+UPDATE reliable_probe_target SET retired_at = clock_timestamp()
+WHERE kind = 'relay' AND retired_at IS NULL AND NOT name = ANY(%(names)s::text[])
+"""
