@@ -71,6 +71,17 @@ class System:
             Events.VARIABLE: str(self.events.path),
         }
 
+    def settings(self, text: str) -> None:
+        """Change Django's settings for the processes that are started from now on.
+
+        text: Python, run after the project's own settings: `RELIABLE_PROBES = {"interval": 1}`.
+        """
+        module = "settings_of_the_test"
+        own = f"from {settings.SETTINGS_MODULE} import *\n\n{text}\n"
+        (self.directory / f"{module}.py").write_text(own, encoding="utf-8")
+        self.environment["DJANGO_SETTINGS_MODULE"] = module
+        self.environment["PYTHONPATH"] = str(self.directory)
+
     # --- what runs -------------------------------------------------------------------------------
 
     def layout(self, release: str = "a") -> Layout:

@@ -1,0 +1,115 @@
+"""A system with probes that hurry, for tests that break it."""
+
+from dataclasses import replace
+from typing import Any
+
+from django.db import connection
+
+from reliable.probes.models import Target, Transition
+from reliable.queues import read_by_workers
+from reliable.testing.processes import Process
+from reliable.testing.system import System
+from reliable.testing.waiting import wait_until
+
+# Seconds.
+INTERVAL = 1.0
+WARN, CRITICAL = 2, 5
+DEAD = TICK = 5
+
+_SETTINGS = f"""
+QUEUES = {{
+    name: {{**queue, "latency": {{"warn": {WARN}, "critical": {CRITICAL}}}}}
+    for name, queue in QUEUES.items()
+}}
+QUEUES["mail"] |= {{"soft_time_limit": 8, "time_limit": 12}}
+RELIABLE_PROBES = {{"interval": {INTERVAL}, "report": 1, "tick": {TICK}, "dead": {DEAD}}}
+CELERY_BEAT_SCHEDULE = {{**CELERY_BEAT_SCHEDULE}}
+CELERY_BEAT_SCHEDULE["probe"] = {{**CELERY_BEAT_SCHEDULE["probe"], "schedule": {INTERVAL}}}
+"""
+
+
+class Probed:
+    """Workers, beat and what the probes say of them."""
+
+    def __init__(self, system: System, more: str = "") -> None:
+        self.system = system
+        system.settings(_SETTINGS + more)
+
+    def worker(
+        self,
+        queue: str = "mail",
+        *,
+        release: str = "a",
+        reads: list[str] | None = None,
+        concurrency: int = 2,
+        options: tuple[str, ...] = (),
+    ) -> Process:
+        """A worker `<queue>-<release>`, of the lists of `reads` if that is given.
+
+        Its time limits are long, so that the probes see what is stuck before Celery kills it.
+        """
+        program = self.system.layout(release).worker(queue, concurrency=concurrency)
+        arguments = list(program.arguments)
+        if reads is not None:
+            arguments[arguments.index("--queues") + 1] = ",".join(read_by_workers(reads))
+        for limit in ("--time-limit", "--soft-time-limit"):
+            arguments[arguments.index(limit) + 1] = "600"
+        tests = ("--include", "reliable.testing.tasks,reliable.testing.jobs")
+        program = replace(program, arguments=(*arguments, *options, *tests))
+        process = self.system.start(program)
+        process.wait_for_output(" ready.")
+        return process
+
+    def wait_until_well(self, *names: str, timeout: float = 30) -> None:
+        """Wait until all of these targets are ok."""
+        wait_until(
+            lambda: all(self.state(name) == "ok" for name in names),
+            f"answers of {', '.join(names)}",
+            timeout=timeout,
+            saw=self.states,
+        )
+
+    def state(self, name: str) -> str:
+        target = self.target(name)
+        return target.state if target else ""
+
+    def target(self, name: str) -> Target | None:
+        """A list, beat, or a worker by the part of its name before the `@`."""
+        found = Target.objects.filter(name=name, retired_at__isnull=True).first()
+        return found or Target.objects.filter(name__startswith=f"{name}@").first()
+
+    def states(self) -> list[Any]:
+        return [
+            *Target.objects.values_list("kind", "name", "state", "why", "report", "error"),
+            *(f"{each.target}: {each} ({each.why})" for each in self.transitions()),
+        ]
+
+    def transitions(self) -> list[Transition]:
+        return list(Transition.objects.select_related("target").order_by("id"))
+
+    def alarms(self) -> list[str]:
+        return [
+            f"{each.target}: {each} ({each.hop}: {each.why})"
+            for each in self.transitions()
+            if each.alarm
+        ]
+
+    def now(self) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            return cursor.fetchone()[0]
+
+    def alarm(self, name: str, after: str, since: Any, threshold: float) -> Transition:
+        """The target's change to a state, which must come within 2 x interval + threshold."""
+        target = self.target(name)
+        if target is None:
+            raise AssertionError(f"nobody watches {name}: {self.states()}")
+        changes = Transition.objects.filter(target=target, after=after, at__gte=since, alarm=True)
+        within = 2 * INTERVAL + threshold
+        wait_until(changes.exists, f"{name} to be {after}", timeout=within + 5, saw=self.states)
+        change = changes.earliest("id")
+        took = (change.at - since).total_seconds()
+        print(f"{name}: {after} after {took:.1f} s, {change.hop}: {change.why}")
+        if took > within:
+            raise AssertionError(f"{name} was {after} after {took:.1f} s, not {within:g} s")
+        return change
