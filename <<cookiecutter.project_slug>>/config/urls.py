@@ -7,6 +7,7 @@ to_admin = [path("", RedirectView.as_view(pattern_name="admin:index"))]
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("", include("reliable.probes.urls")),
     # example: begin
     path("", include("shop.urls")),
     # example: end

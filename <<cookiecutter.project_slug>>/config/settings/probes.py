@@ -7,3 +7,6 @@ from config.settings.env import env
 
 # Seconds between two probes of each queue and worker.
 RELIABLE_PROBES = {"interval": env.int("PROBE_INTERVAL", default=15)}
+
+# Who may ask /health/queues: whoever sends this token, and internal networks.
+RELIABLE_HEALTH = {"token": env.str("HEALTH_TOKEN", default="")}

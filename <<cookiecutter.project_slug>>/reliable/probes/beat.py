@@ -12,12 +12,12 @@ from django.conf import settings
 from django.db import DatabaseError
 from kombu import Producer
 
-from reliable.probes import sql, watch
+from reliable.probes import lists, sql, watch
 from reliable.probes.database import Session
 from reliable.probes.options import Options, options
+from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Picture, Seen, look
 from reliable.probes.states import Kind
-from reliable.probes.targets import direct, lists, promise, queue_of
 from reliable.probes.tasks import TICK, probe
 
 logger = structlog.stdlib.get_logger("reliable.probes")
@@ -69,7 +69,7 @@ class Sender:
         """Send a probe, unless one is still waited for. Raises what kombu and redis-py do."""
         if target.report.stopping is not None:
             return  # it takes nothing any more, and finishes what it has
-        queue: Any = target.name if target.kind == Kind.QUEUE else direct(target.name)
+        queue: Any = target.name if target.kind == Kind.QUEUE else lists.direct(target.name)
         warn, critical = promise(
             [target.name] if target.kind == Kind.QUEUE else target.report.queues
         )
@@ -86,7 +86,7 @@ class Sender:
 
     def forget(self, worker: str) -> None:
         """Empty the list of a worker that is gone."""
-        self._open().channel.queue_purge(direct(worker).name)
+        self._open().channel.queue_purge(lists.direct(worker).name)
 
     def close(self) -> None:
         """Let go of a connection that may be broken."""
@@ -142,7 +142,7 @@ def tick() -> None:
     said = options()
     try:
         _session.rows(sql.TICK, {"release": str(getattr(settings, "RELEASE", ""))})
-        _session.rows(sql.DECLARE, {"names": lists(current_app)})
+        _session.rows(sql.DECLARE, {"names": lists.declared(current_app)})
         _retire(said)
         _sender.round()
         watch.judge(_session, said)

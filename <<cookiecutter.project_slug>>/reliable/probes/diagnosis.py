@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reliable.probes.options import Options
+from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Picture, Report, Running, Seen
 from reliable.probes.states import FAILING, Hop, Kind, State
-from reliable.probes.targets import promise, queue_of
 
 # How often in a row a probe may get lost on its way before that is no accident.
 _LOST = 2
@@ -33,6 +33,12 @@ def judged(
 ) -> list[tuple[Seen, Verdict]]:
     """Each target with its verdict. `paused`: the paused queues, with since when and by whom."""
     return _Judge(picture, said, paused or {}).all()
+
+
+def evidence(picture: Picture, said: Options, target: Seen) -> Verdict:
+    """Why a list may not answer, whether it is late already or not."""
+    hop, why = _Judge(picture, said, {}).why_silent(target)
+    return Verdict(State.SILENT, why, hop)
 
 
 class _Judge:
@@ -105,7 +111,7 @@ class _Judge:
             return Verdict(State.PAUSED, f"{target.name} is paused {since}")
         asked = self._of_probe(target, promise([target.name]), target.name)
         if asked.hop is None and asked.state in {State.SILENT, State.LATE}:
-            hop, evidence = self._why_silent(target)
+            hop, evidence = self.why_silent(target)
             return Verdict(asked.state, f"{asked.why}: {evidence}", hop)
         return asked
 
@@ -134,7 +140,7 @@ class _Judge:
             )
         return Verdict(State.OK, f"{name} answers in {target.latency:.2f} s")
 
-    def _why_silent(self, target: Seen) -> tuple[Hop, str]:
+    def why_silent(self, target: Seen) -> tuple[Hop, str]:
         name = target.name
         meant = [worker for worker in self.workers if name in worker.report.queues]
         alive = [worker for worker in meant if self._fresh(worker)]

@@ -17,9 +17,10 @@ from django.db import connections
 from kombu import Exchange
 
 from reliable import queues
-from reliable.probes import sql, targets, watch
+from reliable.probes import lists, sql, watch
 from reliable.probes.database import Session
 from reliable.probes.options import options
+from reliable.probes.promises import queue_of
 from reliable.probes.seen import Report, Running
 from reliable.probes.tasks import PROBE
 
@@ -34,7 +35,7 @@ class Reporter(threading.Thread):
         self.consumer = consumer
         self.name_of_worker = str(consumer.hostname)
         self.instance = str(uuid.uuid4())
-        self.own = targets.direct(self.name_of_worker).name
+        self.own = lists.direct(self.name_of_worker).name
         self.started_for = sorted(set(consumer.app.amqp.queues.consume_from) - {self.own})
         self.events: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.stopping_since: float | None = None
@@ -116,7 +117,7 @@ class Reporter(threading.Thread):
     def _running(self, request: Any) -> Running:
         own = request.time_limits[0] or request.task.time_limit
         name = (request.delivery_info or {}).get("routing_key") or ""
-        declared = queues.declared().get(targets.queue_of(name))
+        declared = queues.declared().get(queue_of(name))
         limit = own or (declared and declared["time_limit"]) or self.consumer.controller.time_limit
         seconds = max(0.0, time.time() - request.time_start)
         return Running(request.name, request.id, round(seconds, 1), limit and float(limit))
@@ -157,7 +158,7 @@ def connect() -> None:
 
 
 def _listen(sender: Any, **_: Any) -> None:
-    own = sender.app.amqp.queues.select_add(targets.direct(sender.hostname))
+    own = sender.app.amqp.queues.select_add(lists.direct(sender.hostname))
     # Celery has put its default exchange there.
     own.exchange = Exchange("")
 

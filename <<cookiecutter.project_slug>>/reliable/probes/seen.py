@@ -105,4 +105,4 @@ def look(ask: Callable[[str], Iterable[Row]] = rows) -> Picture:
         said = Report.parse(report)
         found.append(Seen(*[target_id, Kind(kind), name, State(state), *others, said]))
         watched = since
-    return Picture(found, watched or 0.0)
+    return Picture(found, float("inf") if watched is None else watched)

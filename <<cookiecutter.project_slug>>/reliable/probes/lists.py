@@ -1,0 +1,26 @@
+"""The lists of the broker that are asked. Of what probes need, only this knows Celery's queues."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from reliable import queues
+
+
+def declared(app: Celery) -> list[str]:
+    """The declared queues that Celery knows, and their lists for durable tasks if it knows those.
+
+    Not what Celery calls queues besides: a Broadcast, for example, is made anew by each worker.
+    """
+    known: Any = app.amqp.queues
+    return [name for name in queues.read_by_workers(queues.declared()) if name in known]
+
+
+def direct(worker: str) -> Queue:
+    """The list that one worker alone reads, under Celery's name for it.
+
+    Bound to no exchange: Celery's own leaves a binding in Redis for each worker that ever was.
+    """
+    name = f"{worker}.dq2"
+    return Queue(name, Exchange(""), routing_key=name, durable=True, auto_delete=False, no_ack=True)
