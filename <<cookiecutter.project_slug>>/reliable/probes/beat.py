@@ -135,10 +135,12 @@ def _nobody_has_it(target: Seen, picture: Picture) -> bool:
 
 _session = Session()
 _sender = Sender(_session)
+_lost = False
 
 
 def tick() -> None:
     """Note the tick, ask everybody, judge. An error is logged: the next tick tries again."""
+    global _lost  # noqa: PLW0603 - so that it is said once
     said = options()
     try:
         _session.rows(sql.TICK, {"release": str(getattr(settings, "RELEASE", ""))})
@@ -148,8 +150,11 @@ def tick() -> None:
         watch.judge(_session, said)
         _session.rows(sql.PURGE_SAMPLES, {"seconds": said.samples})
         _session.rows(sql.PURGE_TRANSITIONS, {"seconds": said.transitions})
+        _lost = False
     except DatabaseError as error:
-        logger.warning("probe.not_noted", error=str(error).strip())
+        if not _lost:
+            logger.warning("probe.not_noted", error=str(error).strip())
+        _lost = True
 
 
 def _retire(said: Options) -> None:

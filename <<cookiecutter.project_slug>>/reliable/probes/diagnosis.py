@@ -109,6 +109,8 @@ class _Judge:
     def _of_queue(self, target: Seen) -> Verdict:
         if since := self.paused.get(queue_of(target.name)):
             return Verdict(State.PAUSED, f"{target.name} is paused {since}")
+        if target.state == State.PAUSED:
+            return Verdict(State.UNKNOWN, f"{target.name} was paused until a moment ago")
         asked = self._of_probe(target, promise([target.name]), target.name)
         if asked.hop is None and asked.state in {State.SILENT, State.LATE}:
             hop, evidence = self.why_silent(target)
@@ -118,7 +120,8 @@ class _Judge:
     def _of_probe(self, target: Seen, latency: tuple[float, float], name: str) -> Verdict:
         """What the probe alone tells. Without a hop where its cause is to be found."""
         warn, critical = latency
-        age = self._age(target.sent_ago, target) if target.outstanding else 0.0
+        waits = target.outstanding or target.lost_in_row > 0
+        age = self._age(target.asked_ago, target) if waits else 0.0
         if age > critical or target.lost_in_row >= _LOST:
             return Verdict(State.SILENT, f"{name} has not answered {_since(target)}")
         error_age = self._age(target.error_ago, target) if target.error_ago is not None else 0.0
@@ -129,7 +132,7 @@ class _Judge:
                 Hop.BROKER,
             )
         if age > warn:
-            return Verdict(State.LATE, f"{name} was asked {seconds(target.sent_ago)} ago")
+            return Verdict(State.LATE, f"{name} was asked {seconds(target.asked_ago)} ago")
         if self.beat.state is State.SILENT:
             return Verdict(State.UNKNOWN, f"{name} is not asked: {self.beat.why}", Hop.BEAT)
         if target.returned_ago is None or target.latency is None:
@@ -187,7 +190,8 @@ class _Judge:
             )
         if report.stopping is not None:
             return Verdict(State.PAUSED, _stopping(worker))
-        if report.stuck and report.waited > self.said.dead:
+        # It was taken up to one report earlier than it was noticed.
+        if report.stuck and report.waited + self.said.report > self.said.dead:
             return Verdict(State.SILENT, _stuck(worker), Hop.SLOTS)
         missing = sorted(set(report.queues) - set(report.reading))
         away = worker.error_ago is not None
@@ -257,7 +261,7 @@ def _longest(report: Report) -> str:
 
 def _since(target: Seen) -> str:
     if target.returned_ago is None:
-        return f"yet; it was asked {seconds(target.sent_ago)} ago"
+        return f"yet; it was asked {seconds(target.asked_ago)} ago"
     return f"for {seconds(target.returned_ago)}"
 
 

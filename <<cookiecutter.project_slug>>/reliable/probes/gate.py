@@ -16,8 +16,8 @@ from reliable.probes.options import options
 from reliable.probes.seen import Picture, Seen, look
 from reliable.probes.states import Hop, Kind, State
 
-# Seconds between two questions to a list that an old worker has answered.
-_PAUSE = 0.5
+# Seconds between two looks, and so between two questions to a list that an old worker has answered.
+_PAUSE = 0.2
 
 
 class Missing(NamedTuple):
@@ -40,6 +40,8 @@ class Gate:
         self.sender = Sender(self.session)
         self.error = ""
         self._began = time.monotonic()
+        # Beat asks too, so that an old worker may answer after the new one has.
+        self._passed: set[str] = set()
 
     def wait(self, timeout: float, progress: Callable[[list[Missing]], None]) -> list[Missing]:
         """What is still missing after `timeout` seconds. Raises DatabaseError."""
@@ -57,7 +59,9 @@ class Gate:
 
     def _round(self) -> list[Missing]:
         picture = look(self.session.rows)
-        missing = [each for each in picture.of(Kind.QUEUE) if not self._answered(each)]
+        lists = picture.of(Kind.QUEUE)
+        self._passed |= {each.name for each in lists if self._answered(each)}
+        missing = [each for each in lists if each.name not in self._passed]
         self.error = ""
         for target in missing:
             try:
@@ -75,40 +79,37 @@ class Gate:
         ]
 
     def _answered(self, target: Seen) -> bool:
+        return self._answered_by_any(target) and self.release in {"", target.release}
+
+    def _answered_by_any(self, target: Seen) -> bool:
         elapsed = time.monotonic() - self._began
-        return (
-            target.returned_ago is not None
-            and target.returned_ago < elapsed
-            and self.release in {"", target.release}
-        )
+        return target.returned_ago is not None and target.returned_ago < elapsed
 
     def _why(self, target: Seen, picture: Picture) -> Missing:
         name = target.name
         if self.error:
             return Missing(name, Hop.BROKER, f"{name} cannot be asked: {self.error}")
+        workers = picture.of(Kind.WORKER)
         ours = [
             worker
-            for worker in picture.of(Kind.WORKER)
+            for worker in workers
             if name in worker.report.queues and self.release in {"", worker.release}
         ]
-        others = sorted({f"{each.name} of {each.release}" for each in picture.of(Kind.WORKER)})
         if self.release and not ours:
-            return Missing(
-                name,
-                Hop.QUEUE,
-                f"no worker of the release {self.release} reads {name}"
-                f" (workers: {', '.join(others) or 'none'})",
-            )
-        seen = Picture(
-            [*(each for each in picture.targets if each not in picture.of(Kind.WORKER)), *ours],
-            picture.watched,
+            others = ", ".join(f"{each.name} of {each.release}" for each in workers)
+            why = f"no worker of the release {self.release} reads {name}"
+            return Missing(name, Hop.QUEUE, f"{why} (workers: {others or 'none'})")
+        others_than_workers = [each for each in picture.targets if each.kind != Kind.WORKER]
+        verdict = evidence(
+            Picture([*others_than_workers, *ours], picture.watched), options(), target
         )
-        verdict = evidence(seen, options(), target)
-        asked = (
-            f"it was asked {seconds(target.sent_ago)} ago" if target.sent_ago else "it was asked"
-        )
+        if self._answered_by_any(target):
+            who = f"{target.worker} of {target.release} has answered on {name}"
+            why = f"{who}, {ours[0].name} of {self.release} has not: {verdict.why}"
+            return Missing(name, verdict.hop or Hop.WORKER, why)
+        asked = "" if target.asked_ago is None else f", asked {seconds(target.asked_ago)} ago"
         return Missing(
-            name, verdict.hop or Hop.QUEUE, f"{name} has not answered, {asked}: {verdict.why}"
+            name, verdict.hop or Hop.QUEUE, f"{name} has not answered{asked}: {verdict.why}"
         )
 
     def _beat(self, picture: Picture) -> list[Missing]:

@@ -26,6 +26,8 @@ class Target(models.Model):
     # The three times of a probe: the tick stands in `seen_at` of beat.
     sent_at = models.DateTimeField(null=True)
     returned_at = models.DateTimeField(null=True)
+    # When the first was sent that has not returned, though it may have got lost and been repeated.
+    asked_at = models.DateTimeField(null=True)
     # The one that is outstanding.
     token = models.UUIDField(null=True)
     # Seconds from the last one's sending to its return.

@@ -28,7 +28,7 @@ class Options:
     interval: float = 15
     report: float = 5
     tick: float = 45
-    dead: float = 20
+    dead: float = 30
     forget: float = 3600
     samples: float = 48 * 3600
     transitions: float = 90 * 86400
@@ -40,8 +40,10 @@ class Options:
 
     @property
     def gap(self) -> float:
-        """After so long without a look, ages count anew."""
-        return max(3 * self.report, self.interval) + 2
+        """After so long without a look, ages count anew. When all workers are dead, beat looks at
+        each tick.
+        """
+        return self.interval + self.report + 2
 
 
 def options() -> Options:
@@ -57,4 +59,13 @@ def options() -> Options:
             raise ImproperlyConfigured(
                 f"RELIABLE_PROBES: {name} is {value!r}; write seconds, for example 15."
             )
-    return Options(**said)
+    found = Options(**said)
+    # Else a database that is away for a moment makes everybody look dead.
+    for name, least in (("dead", found.gap + found.report), ("tick", found.gap + found.interval)):
+        if getattr(found, name) < least:
+            raise ImproperlyConfigured(
+                f"RELIABLE_PROBES: {name} is {getattr(found, name):g}; with an interval of"
+                f" {found.interval:g} and a report each {found.report:g} s it must be {least:g} or"
+                " more."
+            )
+    return found

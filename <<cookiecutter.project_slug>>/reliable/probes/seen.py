@@ -70,6 +70,7 @@ class Seen:
     seen_ago: float | None
     sent_ago: float | None
     returned_ago: float | None
+    asked_ago: float | None
     outstanding: bool
     latency: float | None
     error: str

@@ -18,7 +18,7 @@ DECLARE = """
 WITH declared AS (
     INSERT INTO reliable_probe_target AS target (kind, name)
     SELECT 'queue', name FROM unnest(%(names)s::text[]) AS name
-    ON CONFLICT (kind, name) DO UPDATE SET retired_at = NULL, token = NULL
+    ON CONFLICT (kind, name) DO UPDATE SET retired_at = NULL, token = NULL, lost_in_row = 0
         WHERE target.retired_at IS NOT NULL
 )
 UPDATE reliable_probe_target SET retired_at = clock_timestamp()
@@ -36,7 +36,8 @@ RETURNING kind, name
 # Before the message leaves, since the answer may be quicker than whoever asked.
 SENDING = """
 UPDATE reliable_probe_target SET
-    token = %(token)s, sent_at = clock_timestamp(), sent = sent + 1, waiting = %(waiting)s
+    token = %(token)s, sent_at = clock_timestamp(), sent = sent + 1, waiting = %(waiting)s,
+    asked_at = CASE WHEN lost_in_row > 0 THEN asked_at ELSE clock_timestamp() END
 WHERE id = %(id)s
 """
 
@@ -50,7 +51,7 @@ WAITING = "UPDATE reliable_probe_target SET waiting = %(waiting)s WHERE id = %(i
 # What was outstanding went with the broker, or is not waited for.
 UNSENT = """
 UPDATE reliable_probe_target SET
-    lost = lost + (token IS NOT NULL)::integer, token = NULL, waiting = NULL,
+    lost = lost + (token IS NOT NULL)::integer, token = NULL, lost_in_row = 0, waiting = NULL,
     error = %(error)s, error_at = coalesce(error_at, clock_timestamp())
 WHERE id = ANY(%(ids)s::bigint[])
 """
@@ -114,7 +115,9 @@ ON CONFLICT (kind, name) DO UPDATE SET
     retired_at = NULL,
     -- Of another start of the same worker nothing is expected any more.
     token = CASE WHEN target.report->>'instance' = excluded.report->>'instance'
-        THEN target.token END
+        THEN target.token END,
+    lost_in_row = CASE WHEN target.report->>'instance' = excluded.report->>'instance'
+        THEN target.lost_in_row ELSE 0 END
 """
 
 LEAVE = """
@@ -141,7 +144,7 @@ mine AS (
     RETURNING 1
 ),
 forgotten AS (
-    UPDATE reliable_probe_target SET token = NULL, lost = lost + 1
+    UPDATE reliable_probe_target SET token = NULL, lost = lost + 1, lost_in_row = 0
     WHERE token IS NOT NULL AND EXISTS (SELECT FROM mine)
         AND EXISTS (SELECT FROM before WHERE gap)
 )
@@ -155,6 +158,7 @@ SELECT
     extract(epoch FROM clock_timestamp() - seen_at)::float,
     extract(epoch FROM clock_timestamp() - sent_at)::float,
     extract(epoch FROM clock_timestamp() - returned_at)::float,
+    extract(epoch FROM clock_timestamp() - asked_at)::float,
     token IS NOT NULL, latency, error,
     extract(epoch FROM clock_timestamp() - error_at)::float,
     waiting, sent, returned, expired, lost, lost_in_row, worker, pid, release, report,
@@ -172,7 +176,10 @@ WITH before AS (
 ),
 changed AS (
     UPDATE reliable_probe_target AS target SET
-        state = %(after)s, state_since = clock_timestamp(), hop = %(hop)s, why = %(why)s
+        state = %(after)s, state_since = clock_timestamp(), hop = %(hop)s, why = %(why)s,
+        -- What it was asked while it was paused counts from now.
+        asked_at = CASE WHEN before.state = 'paused' THEN clock_timestamp() ELSE asked_at END,
+        lost_in_row = CASE WHEN before.state = 'paused' THEN 0 ELSE lost_in_row END
     FROM before
     WHERE target.id = before.id AND target.state = %(before)s
     RETURNING target.id, before.lasted

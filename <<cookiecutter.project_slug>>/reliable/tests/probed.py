@@ -15,25 +15,33 @@ from reliable.testing.waiting import wait_until
 INTERVAL = 1.0
 WARN, CRITICAL = 2, 5
 DEAD = TICK = 5
+# Where a machine under load must not look dead.
+PATIENT = 15
+LIMIT = 12
 
 _SETTINGS = f"""
+RELIABLE_PROBES = {{"interval": {INTERVAL}, "report": {INTERVAL / 3}}}
+RELIABLE_PROBES |= {{"tick": {PATIENT}, "dead": {PATIENT}}}
+CELERY_BEAT_SCHEDULE = {{**CELERY_BEAT_SCHEDULE}}
+CELERY_BEAT_SCHEDULE["probe"] = {{**CELERY_BEAT_SCHEDULE["probe"], "schedule": {INTERVAL}}}
+"""
+# Promises that are broken soon, and a time limit that the tests can wait for.
+_IMPATIENT = f"""
+RELIABLE_PROBES |= {{"tick": {TICK}, "dead": {DEAD}}}
 QUEUES = {{
     name: {{**queue, "latency": {{"warn": {WARN}, "critical": {CRITICAL}}}}}
     for name, queue in QUEUES.items()
 }}
-QUEUES["mail"] |= {{"soft_time_limit": 8, "time_limit": 12}}
-RELIABLE_PROBES = {{"interval": {INTERVAL}, "report": 1, "tick": {TICK}, "dead": {DEAD}}}
-CELERY_BEAT_SCHEDULE = {{**CELERY_BEAT_SCHEDULE}}
-CELERY_BEAT_SCHEDULE["probe"] = {{**CELERY_BEAT_SCHEDULE["probe"], "schedule": {INTERVAL}}}
+QUEUES["mail"] |= {{"soft_time_limit": {LIMIT - 4}, "time_limit": {LIMIT}}}
 """
 
 
 class Probed:
     """Workers, beat and what the probes say of them."""
 
-    def __init__(self, system: System, more: str = "") -> None:
+    def __init__(self, system: System, more: str = "", *, impatient: bool = True) -> None:
         self.system = system
-        system.settings(_SETTINGS + more)
+        system.settings(_SETTINGS + (_IMPATIENT if impatient else "") + more)
 
     def worker(
         self,
@@ -101,9 +109,9 @@ class Probed:
 
     def alarm(self, name: str, after: str, since: Any, threshold: float) -> Transition:
         """The target's change to a state, which must come within 2 x interval + threshold."""
-        target = self.target(name)
+        target = wait_until(lambda: self.target(name), f"somebody to watch {name}")
         if target is None:
-            raise AssertionError(f"nobody watches {name}: {self.states()}")
+            raise AssertionError(self.states())
         changes = Transition.objects.filter(target=target, after=after, at__gte=since, alarm=True)
         within = 2 * INTERVAL + threshold
         wait_until(changes.exists, f"{name} to be {after}", timeout=within + 5, saw=self.states)

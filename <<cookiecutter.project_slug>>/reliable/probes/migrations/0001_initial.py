@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                 ('seen_at', models.DateTimeField(null=True)),
                 ('sent_at', models.DateTimeField(null=True)),
                 ('returned_at', models.DateTimeField(null=True)),
+                ('asked_at', models.DateTimeField(null=True)),
                 ('token', models.UUIDField(null=True)),
                 ('latency', models.FloatField(null=True)),
                 ('error', models.TextField(db_default='')),
