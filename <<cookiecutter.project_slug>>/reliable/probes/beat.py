@@ -157,6 +157,12 @@ def tick() -> None:
         _lost = True
 
 
+def close() -> None:
+    """Let go of database and broker, until the next tick."""
+    _session.close()
+    _sender.close()
+
+
 def _retire(said: Options) -> None:
     for kind, name in _session.rows(sql.FORGET, {"seconds": said.forget}):
         logger.info("probe.retired", kind=kind, target=name)

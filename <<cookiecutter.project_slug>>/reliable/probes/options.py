@@ -49,7 +49,7 @@ class Options:
 def options() -> Options:
     """What the settings say. Raises ImproperlyConfigured for what is no option or no number."""
     said: dict[str, Any] = getattr(settings, "RELIABLE_PROBES", {})
-    known = {field.name for field in fields(Options)}
+    known = [field.name for field in fields(Options)]
     for name, value in said.items():
         if name not in known:
             raise ImproperlyConfigured(

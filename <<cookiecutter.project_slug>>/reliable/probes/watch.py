@@ -4,6 +4,7 @@ So a dead beat is noticed by a worker, and a dead worker by beat or by another. 
 left, the health endpoints say so to whoever asks from outside.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,15 @@ from reliable.probes.diagnosis import Verdict, judged
 from reliable.probes.options import Options
 from reliable.probes.seen import Seen, look
 from reliable.probes.states import ALARMS, State
+
+_EVENTS = {
+    State.OK: ("probe.ok", logging.INFO),
+    State.LATE: ("probe.late", logging.WARNING),
+    State.SILENT: ("probe.silent", logging.ERROR),
+    State.UNSENT: ("probe.unsent", logging.ERROR),
+    State.PAUSED: ("probe.paused", logging.INFO),
+    State.UNKNOWN: ("probe.unknown", logging.INFO),
+}
 
 logger = structlog.stdlib.get_logger("reliable.probes")
 
@@ -108,12 +118,11 @@ def _note(session: Session, target: Seen, verdict: Verdict) -> Change | None:
 
 def _say(change: Change) -> None:
     verdict = change.verdict
-    says = logger.error if verdict.failing else logger.warning
-    if verdict.state in {State.OK, State.PAUSED, State.UNKNOWN}:
-        says = logger.info
+    event, level = _EVENTS[verdict.state]
     hop = {"hop": str(verdict.hop)} if verdict.hop else {}
-    says(
-        f"probe.{verdict.state}",
+    logger.log(
+        level,
+        event,
         kind=str(change.target.kind),
         target=change.target.name,
         was=str(change.before),
