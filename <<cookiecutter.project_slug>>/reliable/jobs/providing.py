@@ -73,18 +73,18 @@ class JobsProvider:
         ]
 
     def schedule(self) -> Sequence[provider.Entry]:
-        known = {entry.name: entry for entry in Schedule.objects.using(jobs().db)}
         return [
             provider.Entry(
-                name=name,
-                task=entry["task"],
-                schedule=str(entry["schedule"]),
-                last_due=known[name].last_due if name in known else None,
-                next_due=None,
-                last_state="",
-                paused=name in known and known[name].paused_at is not None,
+                name=entry.name,
+                task=entry.task,
+                schedule=entry.timing,
+                last_due=entry.last,
+                next_due=entry.next,
+                last_state=_state(entry.last_job),
+                paused=entry.paused_at is not None,
             )
-            for name, entry in sorted((current_app.conf.beat_schedule or {}).items())
+            for entry in statuses()
+            if entry.removed_at is None
         ]
 
     def retry(self, key: str, *, by: str) -> int:

@@ -9,12 +9,13 @@ from reliable import queues
 
 
 def declared(app: Celery) -> list[str]:
-    """The declared queues that Celery knows, and their lists for durable tasks if it knows those.
+    """The declared queues, and their lists for durable tasks where Celery knows those.
 
     Not what Celery calls queues besides: a Broadcast, for example, is made anew by each worker.
     """
     known: Any = app.amqp.queues
-    return [name for name in queues.read_by_workers(queues.declared()) if name in known]
+    names = queues.declared()
+    return [each for each in queues.read_by_workers(names) if each in names or each in known]
 
 
 def direct(worker: str) -> Queue:

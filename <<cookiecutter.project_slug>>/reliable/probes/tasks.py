@@ -2,10 +2,11 @@
 
 import os
 from typing import Any, cast
-from uuid import uuid4
 
 from celery import Task, shared_task
+from celery.result import AsyncResult
 from django.conf import settings
+from kombu.utils.uuid import uuid
 
 from reliable.probes import options, sql
 from reliable.probes.database import rows
@@ -21,14 +22,15 @@ class Tick(Task):  # type: ignore[type-arg] # generic in its stubs alone
     """
 
     abstract = True
-    # For `reliable.jobs.schedule`, which would wait for a broker that is away.
-    runs_in_beat = True
+    #: For schedulers that look whether the broker is there before they tick a plain task: this one
+    #: has to tell that it is not.
+    happens_in_beat = True
 
-    def apply_async(self, *args: Any, **kwargs: Any) -> Any:
+    def apply_async(self, *args: Any, **kwargs: Any) -> "AsyncResult[Any]":
         from reliable.probes import beat
 
         beat.tick()
-        return self.AsyncResult(str(uuid4()))
+        return self.AsyncResult(uuid())
 
 
 @shared_task(name=TICK, base=Tick, ignore_result=True)

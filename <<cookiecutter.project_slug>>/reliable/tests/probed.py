@@ -20,10 +20,11 @@ PATIENT = 15
 LIMIT = 12
 
 _SETTINGS = f"""
+from dataclasses import replace
+from reliable.schedule import every
 RELIABLE_PROBES = {{"interval": {INTERVAL}, "report": {INTERVAL / 3}}}
 RELIABLE_PROBES |= {{"tick": {PATIENT}, "dead": {PATIENT}}}
-CELERY_BEAT_SCHEDULE = {{**CELERY_BEAT_SCHEDULE}}
-CELERY_BEAT_SCHEDULE["probe"] = {{**CELERY_BEAT_SCHEDULE["probe"], "schedule": {INTERVAL}}}
+SCHEDULE = {{**SCHEDULE, "probe": replace(SCHEDULE["probe"], when=every(seconds={INTERVAL:.0f}))}}
 """
 # Promises that are broken soon, and a time limit that the tests can wait for.
 _IMPATIENT = f"""

@@ -43,9 +43,9 @@ def send(app: Celery, entry: Entry, producer: Any = None) -> str:
     return str(task.apply_async(entry.args, dict(entry.kwargs), producer=producer, **given).id)
 
 
-def runs_in_beat(app: Celery, entry: Entry) -> bool:
+def happens_in_beat(app: Celery, entry: Entry) -> bool:
     """Whether its task is not sent, but happens where it would be sent from: beat's own."""
-    return bool(getattr(app.tasks[entry.task], "runs_in_beat", False))
+    return bool(getattr(app.tasks[entry.task], "happens_in_beat", False))
 
 
 def problems() -> list[str]:

@@ -182,8 +182,8 @@ class Ticker:
         return True
 
     def _send(self, entry: Entry, row: _Row, ticks: Due) -> bool:
-        runs_here = calls.runs_in_beat(self.app, entry)
-        producer = None if runs_here else self._producer()
+        happens_here = calls.happens_in_beat(self.app, entry)
+        producer = None if happens_here else self._producer()
         if not self._claim(entry, row, ticks):
             return False
         for tick in ticks.run:
@@ -196,7 +196,7 @@ class Ticker:
                     "schedule.not_sent", entry=row.name, task=entry.task, error=str(error)
                 )
                 break
-            if not runs_here:
+            if not happens_here:
                 self._say_ticked(entry, row, tick, task_id=task_id)
         return True
 
