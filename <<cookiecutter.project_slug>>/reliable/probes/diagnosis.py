@@ -11,6 +11,11 @@ from reliable.probes.states import FAILING, Hop, Kind, State
 # How often in a row a probe may get lost on its way before that is no accident.
 _LOST = 2
 
+# How times are written: below that with a tenth; a unit from two of it on.
+_TENTHS = 9.95
+_TWO = 2
+_MINUTE = 60
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -273,12 +278,11 @@ def seconds(value: float | None) -> str:
     """`7.5 s`, `42 s`, `6 min 52 s`, `3 h 5 min`."""
     if value is None:
         return "some time"
-    if value < 9.95:  # noqa: PLR2004
+    if value < _TENTHS:
         return f"{value:.1f} s"
     whole = round(value)
-    if whole < 120:  # noqa: PLR2004
+    if whole < _TWO * _MINUTE:
         return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 120:  # noqa: PLR2004
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    large, small, size = ("min", "s", 1) if whole < _TWO * 3600 else ("h", "min", _MINUTE)
+    many, rest = divmod(whole // size, _MINUTE)
+    return f"{many} {large} {rest} {small}" if rest else f"{many} {large}"

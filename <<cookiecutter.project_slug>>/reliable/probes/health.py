@@ -11,7 +11,7 @@ from reliable.probes.diagnosis import Verdict, judged
 from reliable.probes.options import options
 from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Seen, look
-from reliable.probes.states import Hop, Kind, State
+from reliable.probes.states import FAILING, Hop, Kind, State
 from reliable.probes.watch import paused
 
 #: From bad to good, as one word for several.
@@ -53,17 +53,12 @@ class Health:
     @property
     def why(self) -> str:
         """A sentence: what is wrong, or that nothing is."""
-        wrong = [verdict for verdict in self.verdicts if verdict.failing] or [
-            verdict for verdict in self.verdicts if verdict.state == State.LATE
-        ]
-        if wrong:
-            more = f" And {len(wrong) - 1} more." if len(wrong) > 1 else ""
-            return f"{wrong[0].why}.{more}"
-        lists = self.of(Kind.QUEUE)
-        asked = [verdict for _, verdict in lists if verdict.state == State.UNKNOWN]
-        if asked:
-            return f"{asked[0].why}."
-        return f"Beat ticks, and all {len(lists)} lists answer in time."
+        for states in (FAILING, {State.LATE}, {State.UNKNOWN}):
+            wrong = [verdict for verdict in self.verdicts if verdict.state in states]
+            if wrong:
+                more = f" And {len(wrong) - 1} more." if len(wrong) > 1 else ""
+                return f"{wrong[0].why}.{more}"
+        return f"Beat ticks, and all {len(self.of(Kind.QUEUE))} lists answer in time."
 
     def only(self, queue: str) -> "Health":
         """Of one queue: its lists, their workers, and beat, which asks."""

@@ -236,8 +236,10 @@ def test_the_command_refuses_what_cannot_be_meant(arguments: list[str], sentence
 
 
 def test_times_are_written_for_people() -> None:
-    said = [seconds(each) for each in (0.04, 9.96, 42, 119, 120, 412, 11_100)]
-    assert said == ["0.0 s", "10 s", "42 s", "119 s", "2 min 0 s", "6 min 52 s", "3 h 5 min"]
+    said = [seconds(each) for each in (0.04, 9.96, 42, 119, 120, 412, 3600, 7200, 11_100)]
+    assert said == [
+        *("0.0 s", "10 s", "42 s", "119 s", "2 min", "6 min 52 s", "60 min", "2 h", "3 h 5 min")
+    ]
 
 
 def test_a_verdict_without_a_hop_is_well() -> None:

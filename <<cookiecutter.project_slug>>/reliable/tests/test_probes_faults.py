@@ -267,3 +267,19 @@ def _gate(probed: Probed, *arguments: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_probe_that_is_found_too_late_is_late_and_not_silent(probed: Probed) -> None:
+    """It expires at twice `critical`; who takes it from the list after that is alive."""
+    probed.worker(concurrency=1)
+    probed.system.beat()
+    probed.wait_until_well(*_MAIL)
+    since = probed.now()
+    nap.apply_async(("long", 2 * CRITICAL + 4), queue="mail")
+    assert probed.alarm("mail", "silent", since, CRITICAL).hop == "slots"
+    wait_until(lambda: probed.system.events.of("end"), "the end of the task", timeout=30)
+    probed.wait_until_well(*_MAIL)
+    for name in ("mail", "mail.jobs", "mail-a"):
+        target = probed.target(name)
+        assert target is not None
+        assert (target.expired, target.lost) == (1, 0)
