@@ -58,7 +58,9 @@ class Search:
     @property
     def id_range(self) -> tuple[UUID, UUID] | None:
         digits = self.text.strip().lower().replace("-", "")
-        if not _PREFIX.fullmatch(digits):
+        # A number is an argument: ids begin with zeros for some hundred years.
+        number = digits.isdecimal() and digits[0] != "0" and len(digits) < _HEXADECIMAL
+        if number or not _PREFIX.fullmatch(digits):
             return None
         return UUID(digits.ljust(_HEXADECIMAL, "0")), UUID(digits.ljust(_HEXADECIMAL, "f"))
 

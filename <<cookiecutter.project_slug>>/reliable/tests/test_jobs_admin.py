@@ -109,6 +109,7 @@ def test_each_filter_finds_its_jobs_and_no_others(viewer: Client) -> None:
         "grouped": a_job(exception="KeyError", place="shop.tasks.ship"),
         "argument": a_job("expired", kwargs={"number": "abcdefgh Straße"}, args=[]),
     }
+    jobs["number"] = a_job("succeeded", args=[4711471])
     jobs["id"] = a_job("succeeded", id=uuid.UUID("abcdef00-0000-7000-8000-000000000000"))
 
     def found(**filters: str) -> set[str]:
@@ -133,6 +134,7 @@ def test_each_filter_finds_its_jobs_and_no_others(viewer: Client) -> None:
     assert found(q="straße") == {"argument"}
     assert found(q="straße", state="expired") == {"argument"}
     assert found(q="straße", state="failed") == set()
+    assert found(q="4711471") == {"number"}
     assert found(q="abcdef00") == {"id"}
     assert found(q=str(jobs["old"].pk)) == {"old"}
 
