@@ -63,7 +63,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class FailedGroup:
-    """Dead letters of one task with one exception. `key` names the group to retry and discard."""
+    """Dead letters of one task, exception and place. `key` names the group to retry and discard."""
 
     key: str
     task: str

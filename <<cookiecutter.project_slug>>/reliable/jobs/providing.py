@@ -3,18 +3,16 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from celery import current_app
-
 from reliable import provider
-from reliable.jobs import operations, sql, stats
+from reliable.jobs import groups, operations, sql, stats
 from reliable.jobs.database import rows
-from reliable.jobs.models import Schedule
 from reliable.jobs.operations import OPERATIONS
+from reliable.jobs.schedule.status import statuses
 from reliable.jobs.selection import Selection, jobs
 from reliable.jobs.states import State
 
-# Between the task's name and what it died of, in the key of a group.
-_BETWEEN = " | "
+# Between task, exception and place in the key of a group.
+_BETWEEN = "\n"
 
 
 class JobsProvider:
@@ -59,17 +57,18 @@ class JobsProvider:
         ]
 
     def failed(self) -> Sequence[provider.FailedGroup]:
+        found, _ = groups.failed()
         return [
             provider.FailedGroup(
-                key=f"{task}{_BETWEEN}{died_of}",
-                task=task,
-                error=error,
-                count=count,
-                first=first,
-                last=last,
-                example=str(example),
+                key=_BETWEEN.join((group.task, group.exception, group.place)),
+                task=group.task,
+                error=f"{group.exception} {group.place}".strip(),
+                count=group.jobs,
+                first=group.first_seen,
+                last=group.last_seen,
+                example=str(group.last_id),
             )
-            for task, died_of, count, first, last, example, error in rows(sql.FAILED_GROUPS, {})
+            for group in found
         ]
 
     def schedule(self) -> Sequence[provider.Entry]:
@@ -102,12 +101,12 @@ class JobsProvider:
 
 def _change(name: str, key: str, by: str) -> int:
     operation = OPERATIONS[name]
-    task, _, died_of = key.partition(_BETWEEN)
-    ids: list[UUID] = [
-        row[0] for row in rows(sql.FAILED_OF_GROUP, {"task": task, "died_of": died_of})
-    ]
-    if not ids:
-        return 0
-    selection = Selection(states=(State.FAILED,), ids=tuple(ids))
+    task, exception, place = key.split(_BETWEEN)
+    selection = Selection(states=(State.FAILED,), tasks=(task,), exception=exception, place=place)
     reason = f"{operation.done} by {by}"
     return sum(batch.changed for batch in operations.change(operation, selection, reason))
+
+
+def _state(job: UUID | None) -> str:
+    found = jobs().filter(id=job).values_list("state", flat=True).first() if job else None
+    return found or ""

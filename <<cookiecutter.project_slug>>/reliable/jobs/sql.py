@@ -217,7 +217,7 @@ WITH refused AS (
             )
         FOR UPDATE SKIP LOCKED
     )
-    AND {_NOT_WAITING_FOR_THE_DISK}
+    AND {NOT_WAITING_FOR_THE_DISK}
     RETURNING queue
 )
 SELECT pg_notify('{CHANNEL}', queue) FROM refused
@@ -235,7 +235,7 @@ WITH free AS (
             SELECT FROM reliable_queue
             WHERE name = reliable_job.queue AND (paused_at IS NOT NULL OR "limit" IS NOT NULL)
         )
-        AND {_NOT_WAITING_FOR_THE_DISK}
+        AND {NOT_WAITING_FOR_THE_DISK}
     FOR UPDATE SKIP LOCKED
 ),
 total AS (SELECT sum(time_limit + %(kill_after)s) AS seconds FROM free)
@@ -524,7 +524,7 @@ SELECT name, release, extract(epoch FROM clock_timestamp() - seen_at)::float FRO
 ORDER BY name
 """
 
-# --- For people: by queue, and the dead letters by what they died of -----------------------------
+# --- For people: by queue ------------------------------------------------------------------------
 
 # Index: reliable_job_due, reliable_job_published, reliable_job_running, reliable_job_finished;
 # each part reads the rows of its state alone.
@@ -554,22 +554,6 @@ FROM (
     GROUP BY queue
 ) AS part
 GROUP BY queue
-"""
-
-# What stands before the first colon is the exception's name, or all of a sentence.
-_DIED_OF = "left(split_part(split_part(error, E'\n', 1), ':', 1), 200)"
-
-FAILED_GROUPS = f"""
-SELECT
-    task, {_DIED_OF}, count(*), min(finished_at), max(finished_at),
-    (array_agg(id ORDER BY finished_at DESC))[1], (array_agg(error ORDER BY finished_at DESC))[1]
-FROM reliable_job WHERE state = 'failed'
-GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
-"""
-
-# Index: reliable_job_finished.
-FAILED_OF_GROUP = f"""
-SELECT id FROM reliable_job WHERE state = 'failed' AND task = %(task)s AND {_DIED_OF} = %(died_of)s
 """
 
 # --- People --------------------------------------------------------------------------------------

@@ -377,7 +377,7 @@ def kept(servers: Servers, database_template: str) -> Iterator[Database]:
     """A million finished jobs of a task that are kept for a year, and a thousand of another."""
     name = f"kept_{uuid.uuid4().hex}"
     servers.clone_database(database_template, name)
-    database = Database(servers.postgresql.url(name))
+    database = Database(servers.postgresql.url(name), name)
     database.execute(
         """
         INSERT INTO reliable_job

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('reliable_jobs', '0002_storage'),
+        ('reliable_jobs', '0007_admin'),
     ]
 
     operations = [
