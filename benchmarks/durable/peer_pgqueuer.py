@@ -1,6 +1,6 @@
 """A worker of pgqueuer, by its Python API, with the same body as the others; and how it is filled.
 
-Its bodies are async, on a connection of their own, as its documentation has them.
+Its bodies are async, on connections of their own.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from pgqueuer.adapters.persistence.queries import Queries
 # Jobs that it takes in one statement, and statements whose jobs it runs at once.
 BATCH = 50
 CONCURRENCY = 100
+# Of its bodies: so many commits can share a write to the disk.
+CONNECTIONS = 8
 READY = "pgqueuer is ready"
 
 
@@ -24,12 +26,18 @@ async def _connect() -> "psycopg.AsyncConnection[tuple[object, ...]]":
 
 async def work() -> None:
     queuer = PgQueuer(PsycopgDriver(await _connect()))
-    connection = await _connect()
+    connections: asyncio.Queue[psycopg.AsyncConnection[tuple[object, ...]]] = asyncio.Queue()
+    for _ in range(CONNECTIONS):
+        connections.put_nowait(await _connect())
 
     @queuer.entrypoint("effect")  # type: ignore[untyped-decorator]
     async def effect(job: object) -> None:
         number = int(job.payload)  # type: ignore[attr-defined]
-        await connection.execute("INSERT INTO effects VALUES (%s)", [number])
+        connection = await connections.get()
+        try:
+            await connection.execute("INSERT INTO effects VALUES (%s)", [number])
+        finally:
+            connections.put_nowait(connection)
 
     # Else what it did last is not noted, and done again in the next round.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
