@@ -23,7 +23,7 @@ def kind(outcome: Outcome, error: BaseException | None) -> str:
 
 
 def place(error: BaseException | None) -> str:
-    """`shop.payments.charge`: of the frames that are neither a library's nor ours, the innermost.
+    """`orders.payments.charge`: of the frames that are neither a library's nor ours, the innermost.
 
     No line number, or each release would begin its groups anew. Empty if there is no such frame.
     """

@@ -106,7 +106,7 @@ def test_each_filter_finds_its_jobs_and_no_others(viewer: Client) -> None:
         "slow": a_job(queue="slow"),
         "tagged": a_job("succeeded", tags=["a", "b"]),
         "another": a_job("cancelled", task="another"),
-        "grouped": a_job(exception="KeyError", place="shop.tasks.ship"),
+        "grouped": a_job(exception="KeyError", place="orders.tasks.ship"),
         "argument": a_job("expired", kwargs={"number": "abcdefgh Straße"}, args=[]),
     }
     jobs["number"] = a_job("succeeded", args=[4711471])
@@ -129,7 +129,7 @@ def test_each_filter_finds_its_jobs_and_no_others(viewer: Client) -> None:
     assert found(until="2h") == {"old"}
     assert found(state="failed", task=f"{HERE}.post", exception="KeyError", place="") == set()
     assert found(
-        state="failed", task=f"{HERE}.post", exception="KeyError", place="shop.tasks.ship"
+        state="failed", task=f"{HERE}.post", exception="KeyError", place="orders.tasks.ship"
     ) == {"grouped"}
     assert found(q="straße") == {"argument"}
     assert found(q="straße", state="expired") == {"argument"}

@@ -30,18 +30,18 @@ JOBS = "/admin/reliable_jobs/job/"
 QUEUES = "/admin/reliable_jobs/queue/"
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/srv/shop/releases/41/reliable/jobs/runner.py", line 182, in _body
+  File "/srv/app/releases/41/reliable/jobs/runner.py", line 182, in _body
     result = task(*self.args, **self.kwargs)
-  File "/srv/shop/releases/41/shop/tasks.py", line 48, in charge
+  File "/srv/app/releases/41/orders/tasks.py", line 48, in charge
     payments.charge(order, idempotency_key=current_job().idempotency_key)
-  File "/srv/shop/releases/41/shop/payments.py", line 61, in charge
+  File "/srv/app/releases/41/orders/payments.py", line 61, in charge
     raise ProviderAway(f"{answer.status} of {self.url}", answer.headers.get("Retry-After"))
-shop.payments.ProviderAway: 503 of https://payments.example.com"""
+orders.payments.ProviderAway: 503 of https://payments.example.com"""
 
 FAILURES = (
-    ("shop.tasks.charge_order", "mail", "ProviderAway", "shop.payments.Provider.charge", 9),
-    ("shop.tasks.email_receipt", "mail", "SMTPServerDisconnected", "shop.services.receipt", 4),
-    ("shop.tasks.ship_order", "default", "timed out", "shop.services.ship", 2),
+    ("orders.tasks.charge", "mail", "ProviderAway", "orders.payments.Provider.charge", 9),
+    ("orders.tasks.email_receipt", "mail", "SMTPServerDisconnected", "orders.services.receipt", 4),
+    ("orders.tasks.ship", "default", "timed out", "orders.services.ship", 2),
     ("imports.tasks.load", "slow", "worker lost", "", 1),
 )
 
@@ -74,9 +74,9 @@ def a_job(task: str, state: str, queue: str, minutes: int, **columns: Any) -> Jo
 
 @pytest.fixture
 def jobs(system: System) -> Job:
-    """A day in a shop's life; returns a job that has failed."""
+    """A day's work; returns a job that has failed."""
     for minutes in range(60):
-        a_job("shop.tasks.ship_order", "succeeded", "default", minutes + 2)
+        a_job("orders.tasks.ship", "succeeded", "default", minutes + 2)
     failed = []
     for task, queue, exception, place, number in FAILURES:
         for minutes in range(number):
@@ -105,7 +105,7 @@ def jobs(system: System) -> Job:
             traceback=TRACEBACK,
         )
     Job.objects.filter(pk=failed[0].pk).update(created_at=timezone.now() - timedelta(minutes=21))
-    a_job("shop.tasks.email_receipt", "waiting", "mail", 1, parent_id=failed[0].pk)
+    a_job("orders.tasks.email_receipt", "waiting", "mail", 1, parent_id=failed[0].pk)
     a_job("imports.tasks.load", "running", "slow", 12)
     a_job("imports.tasks.load", "waiting", "slow", -90)
     Worker.objects.create(id=uuid.uuid4(), name="mail", queues=["mail", "mail.jobs"], slots=4)
@@ -172,7 +172,7 @@ def test_a_group_of_failures_is_retried_and_the_page_says_how_it_went(
     page.get_by_role("button", name="Retry 9 jobs").click()
     page.wait_for_url(re.compile(r"/changes/\d+/$"))
     assert "9 jobs retried" in page.get_by_role("status").inner_text()
-    assert Job.objects.filter(task="shop.tasks.charge_order", state="waiting").count() == 9
+    assert Job.objects.filter(task="orders.tasks.charge", state="waiting").count() == 9
     assert Job.objects.filter(state="failed").count() == 7
 
 

@@ -147,7 +147,7 @@ def some_job(database: Database) -> dict[str, Any]:
         "error": "",
         "traceback": "",
         "exception": "ValueError",
-        "place": "shop.tasks.ship",
+        "place": "orders.tasks.ship",
         "delay": None,
         "final": None,
         "suspect": False,
@@ -243,7 +243,7 @@ INSERT INTO reliable_job
     (id, task, queue, args, state, created_at, finished_at, exception, place, error)
 SELECT
     gen_random_uuid(), 'task.' || n %% 20, 'mail', '[1]', 'failed', now() - n * interval '2 second',
-    now() - n * interval '1 second', 'Error' || n %% 3, 'shop.tasks.ship', 'Error: it is away'
+    now() - n * interval '1 second', 'Error' || n %% 3, 'orders.tasks.ship', 'Error: it is away'
 FROM generate_series(1, %s) AS n
 """
 
@@ -297,7 +297,7 @@ ORDERS = {
     "failed of a queue and tag": (replace(NOTHING, states=(State.FAILED,)), Search()),
     "a group": (
         Selection(
-            states=(State.FAILED,), tasks=("task.1",), exception="Error1", place="shop.tasks.ship"
+            states=(State.FAILED,), tasks=("task.1",), exception="Error1", place="orders.tasks.ship"
         ),
         Search(),
     ),
