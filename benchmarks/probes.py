@@ -27,8 +27,8 @@ CELERY_BEAT_SCHEDULE = {}
 _FILL = """
 INSERT INTO reliable_job (id, task, queue, run_at, state, finished_at)
 SELECT gen_random_uuid(), 'shop.tasks.ship_order', 'mail', now() - interval '1 hour',
-    CASE WHEN number % 2 = 0 THEN 'waiting' ELSE 'succeeded' END,
-    CASE WHEN number % 2 = 0 THEN NULL ELSE now() END
+    CASE WHEN number %% 2 = 0 THEN 'waiting' ELSE 'succeeded' END,
+    CASE WHEN number %% 2 = 0 THEN NULL ELSE now() END
 FROM generate_series(1, %(jobs)s) AS number
 """
 
@@ -131,12 +131,16 @@ def _times(worker: Any) -> float:
 
 def _health(system: Any) -> bool:
     from django.db import connection
+    from reliable.probes.models import Target
+    from reliable.testing.waiting import wait_until
 
     system.settings("")
     program = system.layout("health").worker("mail")
     system.start(program).wait_for_output(" ready.")
-    system.beat(release="health").wait_for_output("probe.ok", count=1)
+    system.beat(release="health")
     system.web(release="health")
+    answered = Target.objects.filter(name="mail", returned__gt=0)
+    wait_until(answered.exists, "an answer of the worker", timeout=60)
     with connection.cursor() as cursor:
         cursor.execute(_FILL, {"jobs": JOBS})
         cursor.execute("VACUUM ANALYZE reliable_job")

@@ -80,7 +80,8 @@ class System:
         own = f"from {settings.SETTINGS_MODULE} import *\n\n{text}\n"
         (self.directory / f"{module}.py").write_text(own, encoding="utf-8")
         self.environment["DJANGO_SETTINGS_MODULE"] = module
-        self.environment["PYTHONPATH"] = str(self.directory)
+        paths = [str(self.directory), self.environment.get("PYTHONPATH", "")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
     # --- what runs -------------------------------------------------------------------------------
 

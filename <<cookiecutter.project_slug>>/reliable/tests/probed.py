@@ -1,5 +1,6 @@
 """A system with probes that hurry, for tests that break it."""
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from reliable.queues import read_by_workers
 from reliable.testing.processes import Process
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
+from reliable.tests import witnesses
 
 # Seconds.
 INTERVAL = 1.0
@@ -43,6 +45,9 @@ class Probed:
     def __init__(self, system: System, more: str = "", *, impatient: bool = True) -> None:
         self.system = system
         system.settings(_SETTINGS + (_IMPATIENT if impatient else "") + more)
+        if witnesses.wanted():
+            # They know no list that may be without a worker.
+            self.worker("slow", release="rest", reads=["critical", "slow", "default"])
 
     def worker(
         self,
@@ -71,12 +76,16 @@ class Probed:
 
     def wait_until_well(self, *names: str, timeout: float = 30) -> None:
         """Wait until all of these targets are ok."""
+        if witnesses.wanted():
+            names += ("critical", "slow", "default", "slow-rest")
         wait_until(
             lambda: all(self.state(name) == "ok" for name in names),
             f"answers of {', '.join(names)}",
             timeout=timeout,
             saw=self.states,
         )
+        if witnesses.wanted():
+            witnesses.ask(self.system, "all is well")
 
     def state(self, name: str) -> str:
         target = self.target(name)
@@ -117,6 +126,9 @@ class Probed:
         within = 2 * INTERVAL + threshold
         wait_until(changes.exists, f"{name} to be {after}", timeout=within + 5, saw=self.states)
         change = changes.earliest("id")
+        if witnesses.wanted():
+            case = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" ")[0]
+            witnesses.ask(self.system, f"{case} {name}")
         took = (change.at - since).total_seconds()
         print(f"{name}: {after} after {took:.1f} s, {change.hop}: {change.why}")
         if took > within:
