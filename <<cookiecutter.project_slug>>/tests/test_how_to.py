@@ -9,7 +9,8 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import StringIO
 from pathlib import Path
@@ -26,10 +27,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
+from reliable import schedule
 from reliable.jobs import State, ids
 from reliable.jobs.durable import DEBOUNCED_AT_MOST, registry
 from reliable.jobs.models import Job
 from reliable.jobs.moving import of_plain
+from reliable.jobs.schedule import calls
 from reliable.testing.run_jobs import run_jobs
 
 PROJECT = Path(django_settings.SUPERVISOR["directory"])
@@ -135,7 +138,8 @@ def test_a_command_does_what_the_page_says(db: None, page: str, line: str) -> No
     if "--until" in words:
         Job.objects.update(finished_at=None, state=State.WAITING)
         Job.objects.filter(pk=old).update(state=State.FAILED, finished_at="2026-01-01T00:00Z")
-    call_command(*words, stdout=out, stderr=out)
+    with nullcontext() if words[:2] != ["schedule", "list"] else pytest.raises(SystemExit):
+        call_command(*words, stdout=out, stderr=out)  # without a beat, that list ends with 1
 
     said = out.getvalue()
     state = Job.objects.values_list("state", flat=True).get(pk=old)
@@ -174,6 +178,15 @@ def test_a_block_passes_the_projects_own_lint(page: str, number: int, code: str)
 
 
 # --- Each page's Python --------------------------------------------------------------------------
+
+
+def test_scheduling(db: None, load: Load) -> None:
+    assert len(schedule.validate(load("scheduling", 0).SCHEDULE, "Europe/Berlin")) == 2
+    report = load("scheduling", 1).report_the_day_before
+    entry = schedule.Entry(report.name, schedule.crontab("0 1 * * *"))
+    job = calls.insert("daily", entry, datetime(2026, 1, 31, 1, tzinfo=UTC))
+    run_jobs()
+    assert Job.objects.get(pk=job).result == "the report of 2026-01-30"
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ class Lane:
     rate: float = 0.0
     looked_at: float = 0.0
     backlog: bool = False
+    # Its list is full: until then nobody's call changes anything.
+    full_until: float = 0.0
     # Jobs in a message, when some were last published.
     density: float = 1.0
     # Seconds until the next look while nothing is claimed.
@@ -159,6 +161,9 @@ class Relay:
         for lane in self.lanes.values():
             if lane.paused or not (lane.name in called or lane.backlog):
                 continue
+            if (rest := lane.full_until - time.monotonic()) > 0:
+                pause = min(pause, rest)
+                continue
             try:
                 pause = min(pause, self._serve(lane))
             except DatabaseError:
@@ -199,6 +204,7 @@ class Relay:
         else:
             lane.backlog = True
             pause = lane.pause()
+            lane.full_until = time.monotonic() + pause
         return pause
 
     def _free(self, lane: Lane) -> int:

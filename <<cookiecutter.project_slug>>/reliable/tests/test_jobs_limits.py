@@ -111,7 +111,7 @@ def test_a_freed_place_is_filled_at_once_and_a_full_queue_costs_nothing(
 
     for name in ("holds", "waits"):
         work_until.delay(name, "released")
-    wait_until(lambda: system.events.of("start"), "a start")
+    wait_until(lambda: {"holds", "waits"} & {*system.events.of("start")}, "a start")
     ask = "SELECT max(offers), sum(claim_no) FROM reliable_job WHERE state <> 'succeeded'"
     [before] = effects.ask(ask)
     beats = "SELECT sum(beat) FROM reliable_worker"

@@ -89,7 +89,7 @@ def test_where_the_count_begins_changes_no_tick(zone: str, expression: str) -> N
     for day in CHANGES[zone]:
         begin = datetime.fromisoformat(f"{day}T00:00:00+00:00") - timedelta(hours=6)
         end = begin + timedelta(hours=36)
-        at_once = [*takewhile(functools.partial(operator.gt, end), when.ticks(begin))]
+        at_once = [*takewhile(functools.partial(operator.ge, end), when.ticks(begin))]
         assert all(earlier < later for earlier, later in pairwise(at_once))
         for minute in range(0, 36 * 60, 7):
             moment = begin + timedelta(minutes=minute, seconds=13, microseconds=7)
