@@ -44,7 +44,7 @@ from reliable.jobs.runner import (
     run as run_alone,
 )
 from reliable.jobs.states import Outcome
-from reliable.jobs.transitions import Ending, give_back
+from reliable.jobs.transitions import Ending, give_back, job_succeeded
 from reliable.redaction import without_secrets
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -130,12 +130,13 @@ class _Batch:
         connection = connections[DEFAULT_DB_ALIAS]
         began = time.monotonic()
         hooks, blocks = len(connection.run_on_commit), len(connection.atomic_blocks)
+        # Never released: that would be a third trip to the database for each body. The next stands
+        # inside of this one, and the commit ends all of them.
+        _send_savepoint(connection)
         logger.info("job.started")
         try:
             with member.context():
-                # Never released: that would be a third trip to the database for each body. The
-                # next stands inside of this one, and the commit ends all of them.
-                _set_savepoint(connection)
+                _await_savepoint(connection)
                 with self.limits.of(member.row.time_limit):
                     returned = member.fitting(*member.args, **member.kwargs)
                     result = member.json_of(returned)
@@ -183,6 +184,8 @@ class _Batch:
         for each in self.done:
             with bound_contextvars(**each.attempt.log_fields):
                 logger.info("job.succeeded", duration_ms=each.milliseconds)
+                name, job_id = each.attempt.name, each.attempt.claim.id
+                job_succeeded.send_robust(sender=name, job_id=job_id)
                 if each.hooks:
                     self._run_hooks(each)
 
@@ -222,16 +225,23 @@ class _Batch:
                 logger.warning("job.claim_lost", **member.log_fields)
 
 
-def _set_savepoint(connection: Any) -> None:
+def _send_savepoint(connection: Any) -> None:
+    """Let the database set it while this process prepares the body."""
     raw = connection.connection
     if raw is None or raw.pgconn.transaction_status != TransactionStatus.INTRANS:
         execute("SAVEPOINT member", {})  # psycopg begins the transaction with it
         return
     # Not through a cursor: this is done for each body, and costs a tenth.
     with connection.wrap_database_errors:
-        answer = raw.pgconn.exec_(b"SAVEPOINT member")
-        if answer.status != ExecStatus.COMMAND_OK:
-            raise error_from_result(answer)
+        raw.pgconn.send_query(b"SAVEPOINT member")
+
+
+def _await_savepoint(connection: Any) -> None:
+    raw = connection.connection
+    with connection.wrap_database_errors:
+        while answer := raw.pgconn.get_result():
+            if answer.status != ExecStatus.COMMAND_OK:
+                raise error_from_result(answer)
 
 
 def _refuse_broken(connection: Any) -> None:

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from reliable import startup
-from reliable.jobs.models import Job, Queue
+from reliable.jobs.models import Job, Queue, Schedule
 
 View = Callable[..., HttpResponse]
 
@@ -99,6 +99,8 @@ class Pages(_ModelAdmin):
             ]
         if self._sees(request, Queue, "operate_queue"):
             tabs.append(("admin:reliable_jobs_queue_changelist", "Queues"))
+        if self._sees(request, Schedule, "operate_schedule"):
+            tabs.append(("admin:reliable_jobs_schedule_changelist", "Schedule"))
         return tabs
 
     def _sees(self, request: HttpRequest, model: type[models.Model], operate: str) -> bool:
