@@ -54,6 +54,7 @@ class Presence:
         here = self.session.rows(sql.RELAYS_OF_HOST, {"host": self.host})
         dead = [name for name, pid in here if not _lives(pid)]
         self.session.execute(sql.RELAY_LEFT, {"names": dead})
+        self.session.execute(sql.PURGE_RELAYS)
 
 
 def _lives(pid: int) -> bool:

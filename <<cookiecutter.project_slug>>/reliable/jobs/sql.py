@@ -519,6 +519,9 @@ RELAY_LEFT = "DELETE FROM reliable_relay WHERE name = ANY(%(names)s::text[])"
 
 RELAYS_OF_HOST = "SELECT name, pid FROM reliable_relay WHERE host = %(host)s"
 
+# Of hosts that are gone.
+PURGE_RELAYS = "DELETE FROM reliable_relay WHERE seen_at < clock_timestamp() - interval '1 day'"
+
 RELAYS = """
 SELECT name, release, extract(epoch FROM clock_timestamp() - seen_at)::float FROM reliable_relay
 ORDER BY name

@@ -74,6 +74,15 @@ class _Judge:
         """For how long something has not happened; what never did counts since it is known."""
         return min(target.created_ago if seconds is None else seconds, self.picture.watched)
 
+    def _may_not_have_left(self, target: Seen) -> bool:
+        """Beat has noted the question, and was killed or frozen before the end of that tick."""
+        beat = next(iter(self.picture.of(Kind.BEAT)), None)
+        if beat is None or beat.seen_ago is None or target.sent_ago is None:
+            return False
+        ended = beat.returned_ago is not None and beat.returned_ago <= beat.seen_ago
+        asked_in_it = target.outstanding and target.sent_ago <= beat.seen_ago
+        return asked_in_it and not ended and target.lost_in_row == 0
+
     def _fresh(self, worker: Seen) -> bool:
         """It has reported so lately that what it says is how it is."""
         return self._age(worker.seen_ago, worker) <= 2 * self.said.report + 2
@@ -85,9 +94,13 @@ class _Judge:
             return Verdict(State.UNKNOWN, "beat has not ticked yet", Hop.BEAT)
         age = self._age(beat.seen_ago, beat)
         if age > self.said.tick:
-            return Verdict(
-                State.SILENT, f"beat has not ticked for {seconds(beat.seen_ago)}", Hop.BEAT
-            )
+            why = f"beat has not ticked for {seconds(beat.seen_ago)}"
+            taking = [each for each in self.workers if self._fresh(each)]
+            if taking and not any(each.report.reading for each in taking):
+                # Celery's own beat does not tick before it has reached the broker once.
+                why = f"{why}, and no worker reaches the broker, for which it may wait"
+                return Verdict(State.SILENT, why, Hop.BROKER)
+            return Verdict(State.SILENT, why, Hop.BEAT)
         return Verdict(State.OK, f"beat ticked {seconds(beat.seen_ago)} ago")
 
     def _of_relay(self, relay: Seen) -> Verdict:
@@ -125,6 +138,10 @@ class _Judge:
     def _of_probe(self, target: Seen, latency: tuple[float, float], name: str) -> Verdict:
         """What the probe alone tells. Without a hop where its cause is to be found."""
         warn, critical = latency
+        if self._may_not_have_left(target):
+            return Verdict(
+                State.UNKNOWN, f"{name} was to be asked when beat stopped in its tick", Hop.BEAT
+            )
         waits = target.outstanding or target.lost_in_row > 0
         age = self._age(target.asked_ago, target) if waits else 0.0
         if age > critical or target.lost_in_row >= _LOST:
@@ -139,7 +156,7 @@ class _Judge:
         if age > warn:
             return Verdict(State.LATE, f"{name} was asked {seconds(target.asked_ago)} ago")
         if self.beat.state is State.SILENT:
-            return Verdict(State.UNKNOWN, f"{name} is not asked: {self.beat.why}", Hop.BEAT)
+            return Verdict(State.UNKNOWN, f"{name} is not asked: {self.beat.why}", self.beat.hop)
         if target.returned_ago is None or target.latency is None:
             return Verdict(State.UNKNOWN, f"{name} has not answered yet")
         if target.latency > warn:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from celery import current_app
-from django.db import DatabaseError
+from django.db import Error
 
 from reliable import provider
 from reliable.probes import lists, sql
-from reliable.probes.beat import Sender
 from reliable.probes.database import Session
 from reliable.probes.diagnosis import evidence, judged, seconds
 from reliable.probes.options import options
 from reliable.probes.seen import Picture, Seen, look
+from reliable.probes.sender import Sender
 from reliable.probes.states import Hop, Kind, State
 
 # Seconds between two looks, and so between two questions to a list that an old worker has answered.
@@ -44,7 +44,7 @@ class Gate:
         self._passed: set[str] = set()
 
     def wait(self, timeout: float, progress: Callable[[list[Missing]], None]) -> list[Missing]:
-        """What is still missing after `timeout` seconds. Raises DatabaseError."""
+        """What is still missing after `timeout` seconds. Raises Django's database errors."""
         self.session.rows(sql.DECLARE, {"names": lists.declared(current_app)})
         try:
             while True:
@@ -66,7 +66,7 @@ class Gate:
         for target in missing:
             try:
                 self.sender.ask(target, picture)
-            except DatabaseError:
+            except Error:
                 raise
             except Exception as error:  # noqa: BLE001 - kombu's and redis-py's have no common one
                 self.sender.close()

@@ -90,7 +90,7 @@ class Health:
 
 
 def health() -> Health:
-    """How everything is now. Raises DatabaseError."""
+    """How everything is now. Raises Django's database errors."""
     return Health(judged(look(), options(), paused=paused()))
 
 

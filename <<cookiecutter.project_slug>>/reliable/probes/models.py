@@ -23,7 +23,7 @@ class Target(models.Model):
 
     # The last sign of life of its own: beat's tick, a worker's or relay's report.
     seen_at = models.DateTimeField(null=True)
-    # The three times of a probe: the tick stands in `seen_at` of beat.
+    # The three times of a probe: the tick stands in `seen_at` of beat, its end in `returned_at`.
     sent_at = models.DateTimeField(null=True)
     returned_at = models.DateTimeField(null=True)
     # When the first was sent that has not returned, though it may have got lost and been repeated.

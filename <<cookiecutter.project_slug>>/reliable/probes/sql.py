@@ -13,6 +13,12 @@ ON CONFLICT (kind, name) DO UPDATE SET
     seen_at = excluded.seen_at, release = excluded.release, retired_at = NULL
 """
 
+# A tick that is over: whatever it noted as sent has left.
+TICKED = """
+UPDATE reliable_probe_target SET returned_at = clock_timestamp()
+WHERE kind = 'beat' AND name = 'beat'
+"""
+
 # The lists that the settings declare, and no other.
 DECLARE = """
 WITH declared AS (
@@ -25,20 +31,22 @@ UPDATE reliable_probe_target SET retired_at = clock_timestamp()
 WHERE kind = 'queue' AND retired_at IS NULL AND NOT name = ANY(%(names)s::text[])
 """
 
-# A worker that fell silent long ago; its list may hold a probe that nobody will take.
+# A worker that fell silent long ago: its list may hold a probe that nobody will take.
 FORGET = """
 UPDATE reliable_probe_target SET retired_at = clock_timestamp(), token = NULL
-WHERE kind IN ('worker', 'relay') AND retired_at IS NULL
+WHERE kind = 'worker' AND retired_at IS NULL
     AND seen_at < clock_timestamp() - %(seconds)s * interval '1 second'
-RETURNING kind, name
+RETURNING name
 """
 
-# Before the message leaves, since the answer may be quicker than whoever asked.
+# Before the message leaves, since the answer may be quicker than whoever asked. No row: somebody
+# else has just asked.
 SENDING = """
 UPDATE reliable_probe_target SET
     token = %(token)s, sent_at = clock_timestamp(), sent = sent + 1, waiting = %(waiting)s,
     asked_at = CASE WHEN lost_in_row > 0 THEN asked_at ELSE clock_timestamp() END
-WHERE id = %(id)s
+WHERE id = %(id)s AND token IS NULL
+RETURNING 1
 """
 
 SENT = """
@@ -73,6 +81,17 @@ DELETE FROM reliable_probe_transition WHERE id IN (
     SELECT id FROM reliable_probe_transition
     WHERE at < clock_timestamp() - %(seconds)s * interval '1 second' LIMIT 1000
 )
+"""
+
+# Each deploy leaves the workers of the one before.
+PURGE_RETIRED = """
+WITH old AS (
+    SELECT id FROM reliable_probe_target
+    WHERE retired_at < clock_timestamp() - interval '7 days' LIMIT 100
+),
+samples AS (DELETE FROM reliable_probe_sample USING old WHERE target_id = old.id),
+transitions AS (DELETE FROM reliable_probe_transition USING old WHERE target_id = old.id)
+DELETE FROM reliable_probe_target AS target USING old WHERE target.id = old.id
 """
 
 # --- Workers -------------------------------------------------------------------------------------

@@ -51,10 +51,13 @@ class Change:
 
 
 def judge(session: Session, said: Options) -> list[Change]:
-    """Note what has changed, unless somebody did so a moment ago. Raises DatabaseError."""
+    """Note what has changed, unless somebody did so a moment ago.
+
+    Raises Django's database errors.
+    """
     if not session.rows(sql.JUDGE, {"gap": said.gap, "every": said.judge}):
         return []
-    _relays(session)
+    _relays(session, said)
     picture = look(session.rows)
     changes = []
     for target, verdict in judged(picture, said, paused=paused()):
@@ -82,11 +85,11 @@ def paused() -> Mapping[str, str]:
     }
 
 
-def _relays(session: Session) -> None:
+def _relays(session: Session, said: Options) -> None:
     source = provider.registered()
     if source is None:
         return
-    found = source.relays()
+    found = [relay for relay in source.relays() if relay.seen <= said.forget]
     names = [relay.name for relay in found]
     session.rows(
         sql.RELAYS,

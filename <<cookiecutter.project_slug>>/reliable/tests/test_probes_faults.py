@@ -138,7 +138,7 @@ def test_k_messages_taken_ahead_behind_long_tasks(system: System) -> None:
     system.beat()
     probed.wait_until_well(*_MAIL)
     since = probed.now()
-    _stuck(13)
+    _stuck(12)
     change = probed.alarm("mail", "silent", since, CRITICAL)
     assert change.hop == "slots"
     assert "more are taken" in change.why
@@ -158,6 +158,19 @@ def test_l_beat_dead_or_frozen(probed: Probed, harm: str) -> None:
     wait_until(lambda: probed.state("mail") == "unknown", "mail to be unknown", saw=probed.states)
     assert [each for each in probed.alarms() if "beat" in each and "silent" in each]
     assert not [each for each in probed.alarms() if each.startswith(("queue mail", "worker"))]
+
+
+@pytest.mark.own_servers
+def test_a_beat_that_starts_without_a_broker_names_the_broker(probed: Probed) -> None:
+    probed.worker()
+    broker = probed.system.servers.processes["broker"]
+    broker.kill()
+    broker.wait()
+    since = probed.now()
+    probed.system.beat()
+    change = probed.alarm("beat", "silent", since, TICK + 4)
+    assert change.hop == "broker"
+    assert "no worker reaches the broker" in change.why
 
 
 def test_m_the_broker_connection_of_one_of_two_workers_hangs(

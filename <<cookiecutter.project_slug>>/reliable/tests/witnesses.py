@@ -53,7 +53,11 @@ def _run(system: System, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=settings.SUPERVISOR["directory"],
-        env=system.environment,
+        # Not through a proxy that a test has frozen.
+        env={
+            **system.environment,
+            "BROKER_URL": system.servers.broker.broker_url(system.broker_database),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error
 
 from reliable.probes import table
 from reliable.probes.health import Health, health
@@ -54,7 +54,7 @@ class Command(BaseCommand):
                 status = self._show(health(), options)
                 if status:
                     raise SystemExit(status)
-        except DatabaseError as error:
+        except Error as error:
             raise CommandError(f"The database says: {error}".strip(), returncode=FAILING) from error
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
