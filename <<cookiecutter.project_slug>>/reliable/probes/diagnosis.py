@@ -138,12 +138,12 @@ class _Judge:
     def _of_probe(self, target: Seen, latency: tuple[float, float], name: str) -> Verdict:
         """What the probe alone tells. Without a hop where its cause is to be found."""
         warn, critical = latency
-        if self._may_not_have_left(target):
+        waits = target.outstanding or target.lost_in_row > 0
+        age = self._age(target.asked_ago, target) if waits else 0.0
+        if age > warn and self._may_not_have_left(target):
             return Verdict(
                 State.UNKNOWN, f"{name} was to be asked when beat stopped in its tick", Hop.BEAT
             )
-        waits = target.outstanding or target.lost_in_row > 0
-        age = self._age(target.asked_ago, target) if waits else 0.0
         if age > critical or target.lost_in_row >= _LOST:
             return Verdict(State.SILENT, f"{name} has not answered {_since(target)}")
         error_age = self._age(target.error_ago, target) if target.error_ago is not None else 0.0

@@ -176,6 +176,25 @@ def test_a_change_is_noted_logged_and_signalled_once_and_a_healthy_probe_not_at_
         changed.disconnect(hear)
 
 
+def test_a_question_that_may_not_have_left_blames_beat_and_no_queue(system: System) -> None:
+    beat.tick()
+    _answer()
+    _judge()
+    beat.tick()
+    _long_watched()
+    # Beat was killed between the note and the message.
+    Target.objects.filter(kind="beat").update(returned_at=_from_now(-300))
+    _judge()
+    assert Target.objects.get(name="mail").state == "ok"  # it is early yet
+    _age("mail", seconds=121)
+    Target.objects.filter(kind="beat").update(seen_at=_from_now(-122))
+    _judge()
+    mail, ticked = Target.objects.get(name="mail"), Target.objects.get(kind="beat")
+    assert (mail.state, mail.hop) == ("unknown", "beat")
+    assert (ticked.state, ticked.hop) == ("silent", "beat")
+    assert not Transition.objects.filter(target=mail, alarm=True)
+
+
 def test_a_receiver_that_fails_stops_neither_the_others_nor_the_watch(system: System) -> None:
     def fail(**_: Any) -> None:
         raise ValueError("no mail server")

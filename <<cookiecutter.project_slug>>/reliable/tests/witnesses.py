@@ -37,7 +37,17 @@ def wanted() -> bool:
 
 def ask(system: System, case: str) -> None:
     """Note whether `inspect ping` and django-health-check see that something is wrong."""
-    ping = _run(system, "-m", "celery", "--app", "config", "inspect", "ping", "--timeout", "3")
+    ping = _run(
+        system,
+        "-m",
+        "celery",
+        "--app",
+        settings.SUPERVISOR["celery_app"],
+        "inspect",
+        "ping",
+        "--timeout",
+        "3",
+    )
     view = _run(system, "-c", _VIEW)
     said = {
         "case": case,
