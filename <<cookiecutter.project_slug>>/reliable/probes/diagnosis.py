@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reliable.probes.options import Options
 from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Picture, Report, Running, Seen
-from reliable.probes.states import FAILING, Hop, Kind, State
+from reliable.probes.states import FAILING, RELAYS, Hop, Kind, State
 
 # How often in a row a probe may get lost on its way before that is no accident.
 _LOST = 2
@@ -105,11 +105,17 @@ class _Judge:
 
     def _of_relay(self, relay: Seen) -> Verdict:
         if self._age(relay.seen_ago, relay) <= self.said.dead:
-            return Verdict(State.OK, f"{relay.name} publishes")
+            if relay.seen_ago is None:
+                return Verdict(State.UNKNOWN, "no relay has reported yet", Hop.RELAY)
+            return Verdict(State.OK, f"{relay.name} reported {seconds(relay.seen_ago)} ago")
+        if relay.name == RELAYS:
+            since = "ever" if relay.seen_ago is None else f"for {seconds(relay.seen_ago)}"
+            why = f"no relay has reported {since}, so that durable tasks wait in the database"
+            return Verdict(State.SILENT, why, Hop.RELAY)
         others = [
             each
             for each in self.picture.of(Kind.RELAY)
-            if self._age(each.seen_ago, each) <= self.said.dead
+            if each.name != RELAYS and self._age(each.seen_ago, each) <= self.said.dead
         ]
         rest = (
             f"{_count(len(others), 'other')} publish{'es' if len(others) == 1 else ''}"

@@ -196,8 +196,10 @@ WITH before AS (
 changed AS (
     UPDATE reliable_probe_target AS target SET
         state = %(after)s, state_since = clock_timestamp(), hop = %(hop)s, why = %(why)s,
-        -- What it was asked while it was paused counts from now.
-        asked_at = CASE WHEN before.state = 'paused' THEN clock_timestamp() ELSE asked_at END,
+        -- What it was asked while it was paused, and how late it answered, count for nothing.
+        token = CASE WHEN before.state = 'paused' THEN NULL ELSE token END,
+        latency = CASE WHEN before.state = 'paused' THEN NULL ELSE latency END,
+        lost = lost + (before.state = 'paused' AND token IS NOT NULL)::integer,
         lost_in_row = CASE WHEN before.state = 'paused' THEN 0 ELSE lost_in_row END
     FROM before
     WHERE target.id = before.id AND target.state = %(before)s
@@ -215,6 +217,12 @@ FROM unnest(%(names)s::text[], %(releases)s::text[], %(seen)s::float[])
     AS relay (name, release, seen)
 ON CONFLICT (kind, name) DO UPDATE SET
     seen_at = excluded.seen_at, release = excluded.release, retired_at = NULL
+"""
+
+# No relay: it is remembered when one was seen last.
+NO_RELAY = """
+INSERT INTO reliable_probe_target AS target (kind, name) VALUES ('relay', %(name)s)
+ON CONFLICT (kind, name) DO UPDATE SET retired_at = NULL WHERE target.retired_at IS NOT NULL
 """
 
 RETIRE_RELAYS = """

@@ -12,6 +12,10 @@ class Kind(TextChoices):
     WORKER = "worker"
 
 
+#: The target that is well while any relay publishes: one that was stopped is not missed itself.
+RELAYS = "relays"
+
+
 class State(TextChoices):
     """How a target is.
 

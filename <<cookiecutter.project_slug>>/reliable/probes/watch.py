@@ -17,7 +17,7 @@ from reliable.probes.database import Session
 from reliable.probes.diagnosis import Verdict, judged
 from reliable.probes.options import Options
 from reliable.probes.seen import Seen, look
-from reliable.probes.states import ALARMS, State
+from reliable.probes.states import ALARMS, RELAYS, State
 
 _EVENTS = {
     State.OK: ("probe.ok", logging.INFO),
@@ -89,17 +89,21 @@ def _relays(session: Session, said: Options) -> None:
     source = provider.registered()
     if source is None:
         return
-    found = [relay for relay in source.relays() if relay.seen <= said.forget]
-    names = [relay.name for relay in found]
+    seen = {each.name: (each.release, each.seen) for each in source.relays()}
+    seen = {name: each for name, each in seen.items() if each[1] <= said.forget}
+    if seen:
+        seen[RELAYS] = min(seen.values(), key=lambda each: each[1])
+    else:
+        session.rows(sql.NO_RELAY, {"name": RELAYS})
     session.rows(
         sql.RELAYS,
         {
-            "names": names,
-            "releases": [relay.release for relay in found],
-            "seen": [relay.seen for relay in found],
+            "names": list(seen),
+            "releases": [release for release, _ in seen.values()],
+            "seen": [ago for _, ago in seen.values()],
         },
     )
-    session.rows(sql.RETIRE_RELAYS, {"names": names})
+    session.rows(sql.RETIRE_RELAYS, {"names": [RELAYS, *seen]})
 
 
 def _note(session: Session, target: Seen, verdict: Verdict) -> Change | None:

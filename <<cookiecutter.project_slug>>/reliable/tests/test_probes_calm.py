@@ -22,7 +22,9 @@ _LISTS = [each for name in _ALL for each in (name, f"{name}.jobs")]
 @pytest.fixture
 def probed(system: System) -> Probed:
     """With the promises of config/queues.yml."""
-    return Probed(system, impatient=False)
+    probed = Probed(system, impatient=False)
+    system.relay()
+    return probed
 
 
 def test_a_worker_whose_only_process_is_busy_for_25_s(probed: Probed) -> None:

@@ -244,9 +244,21 @@ def test_relays_one_dead_then_all(probed: Probed, worker: Process) -> None:
     assert probed.state(names[1]) == "ok"
     since = probed.now()
     relays[1].kill()
-    change = probed.alarm(names[1], "silent", since, DEAD)
+    for name in (names[1], "relays"):
+        change = probed.alarm(name, "silent", since, DEAD)
+        assert change.hop == "relay"
+        assert "durable tasks wait in the database" in change.why
+
+
+def test_the_only_relay_was_stopped_and_is_missed(probed: Probed, worker: Process) -> None:
+    relay = probed.system.relay()
+    probed.wait_until_well(*_MAIL, "relays")
+    since = probed.now()
+    relay.terminate()
+    assert relay.wait() == 0
+    change = probed.alarm("relays", "silent", since, DEAD)
     assert change.hop == "relay"
-    assert "durable tasks wait in the database" in change.why
+    assert probed.target(f"{socket.gethostname()}:{relay.pid}") is None
 
 
 def test_the_gate_waits_for_the_new_release(probed: Probed) -> None:
