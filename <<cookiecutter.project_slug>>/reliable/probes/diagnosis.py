@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reliable.probes import sentences
 from reliable.probes.options import Options
 from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Picture, Report, Running, Seen
+from reliable.probes.sentences import seconds
 from reliable.probes.states import FAILING, RELAYS, Hop, Kind, State
 
 # How often in a row a probe may get lost on its way before that is no accident.
 _LOST = 2
-
-# How times are written: below that with a tenth; a unit from two of it on.
-_TENTHS = 9.95
-_TWO = 2
-_MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ class _Judge:
             if each.name != RELAYS and self._age(each.seen_ago, each) <= self.said.dead
         ]
         rest = (
-            f"{_count(len(others), 'other')} publish{'es' if len(others) == 1 else ''}"
+            f"{sentences.count(len(others), 'other')} publish{'es' if len(others) == 1 else ''}"
             if others
             else "no other publishes, so that durable tasks wait in the database"
         )
@@ -151,7 +148,7 @@ class _Judge:
                 State.UNKNOWN, f"{name} was to be asked when beat stopped in its tick", Hop.BEAT
             )
         if age > critical or target.lost_in_row >= _LOST:
-            return Verdict(State.SILENT, f"{name} has not answered {_since(target)}")
+            return Verdict(State.SILENT, f"{name} has not answered {sentences.since(target)}")
         error_age = self._age(target.error_ago, target) if target.error_ago is not None else 0.0
         if error_age > min(critical, 2 * self.said.interval):
             return Verdict(
@@ -182,17 +179,17 @@ class _Judge:
             return Hop.QUEUE, f"no worker reads it (workers: {others or 'none'})"
         if not alive:
             latest = min(meant, key=lambda each: each.seen_ago or 0.0)
-            return Hop.WORKER, f"its worker {_silent_worker(latest)}"
+            return Hop.WORKER, f"its worker {sentences.silent_worker(latest)}"
         if not taking:
-            return Hop.WORKER, f"its worker {_stopping(alive[0])}"
+            return Hop.WORKER, f"its worker {sentences.stopping(alive[0])}"
         if not readers:
             return Hop.QUEUE, f"its worker {taking[0].name} is alive, but does not read it any more"
         waiting = f"{target.waiting} wait; " if target.waiting else ""
         for worker in readers:
             if worker.report.stuck:
-                return Hop.SLOTS, waiting + _stuck(worker)
+                return Hop.SLOTS, waiting + sentences.stuck(worker)
         if all(worker.report.busy for worker in readers):
-            return Hop.SLOTS, waiting + _busy(readers[0])
+            return Hop.SLOTS, waiting + sentences.busy(readers[0])
         idle = next(worker for worker in readers if not worker.report.busy)
         if target.waiting:
             nothing = f"{idle.name} reads the list and is idle, but gets nothing from the broker"
@@ -205,7 +202,7 @@ class _Judge:
         warn, critical = promise(worker.report.queues)
         age = self._age(worker.seen_ago, worker)
         if age > self.said.dead:
-            return Verdict(State.SILENT, _silent_worker(worker), Hop.WORKER)
+            return Verdict(State.SILENT, sentences.silent_worker(worker), Hop.WORKER)
         report = worker.report
         if over := _overdue(report):
             late = over.seconds - (over.limit or 0.0)
@@ -217,10 +214,10 @@ class _Judge:
                 Hop.SLOTS,
             )
         if report.stopping is not None:
-            return Verdict(State.PAUSED, _stopping(worker))
+            return Verdict(State.PAUSED, sentences.stopping(worker))
         # It was taken up to one report earlier than it was noticed.
         if report.stuck and report.waited + self.said.report > self.said.dead:
-            return Verdict(State.SILENT, _stuck(worker), Hop.SLOTS)
+            return Verdict(State.SILENT, sentences.stuck(worker), Hop.SLOTS)
         missing = sorted(set(report.queues) - set(report.reading))
         away = worker.error_ago is not None
         if missing and report.not_reading > critical and not away:
@@ -238,9 +235,9 @@ class _Judge:
 
 def _why_worker_silent(worker: Seen) -> tuple[Hop, str]:
     if worker.report.stuck:
-        return Hop.SLOTS, _stuck(worker)
+        return Hop.SLOTS, sentences.stuck(worker)
     if worker.report.busy:
-        return Hop.SLOTS, _busy(worker)
+        return Hop.SLOTS, sentences.busy(worker)
     if worker.waiting:
         return Hop.BROKER, "it is alive and idle, but gets nothing from the broker"
     return Hop.BROKER, "it is alive and idle: the message got lost on its way"
@@ -249,63 +246,3 @@ def _why_worker_silent(worker: Seen) -> tuple[Hop, str]:
 def _overdue(report: Report) -> Running | None:
     over = [each for each in report.running if each.limit and each.seconds > each.limit + 1]
     return max(over, key=lambda each: each.seconds - (each.limit or 0.0), default=None)
-
-
-def _silent_worker(worker: Seen) -> str:
-    return f"{worker.name} is dead or frozen: it has not reported for {seconds(worker.seen_ago)}"
-
-
-def _stopping(worker: Seen) -> str:
-    held = (
-        f", and finishes {_longest(worker.report)}"
-        if worker.report.running
-        else ", and has nothing left to finish"
-    )
-    return f"{worker.name} is stopping for {seconds(worker.report.stopping)}{held}"
-
-
-def _stuck(worker: Seen) -> str:
-    report = worker.report
-    return (
-        f"{worker.name} took {_count(report.unstarted, 'message')} that no process of its pool"
-        f" begins for {seconds(report.waited)}, although {report.slots - len(report.running)} of"
-        f" {report.slots} are free: frozen or deadlocked"
-    )
-
-
-def _busy(worker: Seen) -> str:
-    report = worker.report
-    held = f", and {report.unstarted} more are taken" if report.unstarted else ""
-    return (
-        f"{_count(report.slots, 'slot')} of {worker.name}, all busy, the longest with"
-        f" {_longest(report)}{held}"
-    )
-
-
-def _longest(report: Report) -> str:
-    longest = max(report.running, key=lambda each: each.seconds)
-    return f"{longest.task} for {seconds(longest.seconds)}"
-
-
-def _since(target: Seen) -> str:
-    if target.returned_ago is None:
-        return f"yet; it was asked {seconds(target.asked_ago)} ago"
-    return f"for {seconds(target.returned_ago)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def seconds(value: float | None) -> str:
-    """`7.5 s`, `42 s`, `6 min 52 s`, `3 h 5 min`."""
-    if value is None:
-        return "some time"
-    if value < _TENTHS:
-        return f"{value:.1f} s"
-    whole = round(value)
-    if whole < _TWO * _MINUTE:
-        return f"{whole} s"
-    large, small, size = ("min", "s", 1) if whole < _TWO * 3600 else ("h", "min", _MINUTE)
-    many, rest = divmod(whole // size, _MINUTE)
-    return f"{many} {large} {rest} {small}" if rest else f"{many} {large}"

@@ -10,10 +10,11 @@ from django.db import Error
 from reliable import provider
 from reliable.probes import lists, sql
 from reliable.probes.database import Session
-from reliable.probes.diagnosis import evidence, judged, seconds
+from reliable.probes.diagnosis import evidence, judged
 from reliable.probes.options import options
 from reliable.probes.seen import Picture, Seen, look
 from reliable.probes.sender import Sender
+from reliable.probes.sentences import seconds
 from reliable.probes.states import Hop, Kind, State
 
 # Seconds between two looks, and so between two questions to a list that an old worker has answered.

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from reliable.probes.diagnosis import seconds
 from reliable.probes.health import Health, Judged
 from reliable.probes.promises import promise
+from reliable.probes.sentences import seconds
 from reliable.probes.states import Kind, State
 
 # A word beside each mark: nobody has to know the marks, or see colours.

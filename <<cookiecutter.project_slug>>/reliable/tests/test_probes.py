@@ -17,9 +17,10 @@ from django.test import override_settings
 from reliable import provider
 from reliable.probes import beat, watch
 from reliable.probes.database import Session
-from reliable.probes.diagnosis import Verdict, seconds
+from reliable.probes.diagnosis import Verdict
 from reliable.probes.models import Sample, Target, Transition, Watch
 from reliable.probes.options import BUCKETS, options
+from reliable.probes.sentences import seconds
 from reliable.probes.states import ALARMS, FAILING, Hop, State
 from reliable.probes.tasks import PROBE, probe
 from reliable.probes.watch import Change, changed
