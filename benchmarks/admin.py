@@ -251,7 +251,9 @@ def retry(site: Site, database: str, empty: Callable[[], object]) -> bool:
         probe.stop()
     number = int(re.findall(r"([\d,]+) jobs? retried", page)[0].replace(",", ""))
     late, held = seconds > RETRY_BAR, busy > RELAY_BAR
-    print(f"{number:,} failed jobs were retried in {seconds:.1f} s, bar {RETRY_BAR:.0f} s:", end=" ")
+    print(
+        f"{number:,} failed jobs were retried in {seconds:.1f} s, bar {RETRY_BAR:.0f} s:", end=" "
+    )
     print("MISSED" if late else "met")
     print(
         f"The relay took a new job after {busy:.2f} s at most ({quiet:.2f} s before), bar"
