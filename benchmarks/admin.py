@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
@@ -202,7 +203,7 @@ class Site:
         connection.request(method, address, body, headers)
         answer = connection.getresponse()
         text = answer.read().decode()
-        if answer.status >= 400:
+        if answer.status >= HTTPStatus.BAD_REQUEST:
             sys.exit(f"error: {method} {address} was answered with {answer.status}.")
         for cookie in answer.headers.get_all("Set-Cookie") or ():
             name, value = cookie.split(";")[0].split("=", 1)
