@@ -40,8 +40,13 @@ class JobsProvider:
                 oldest=oldest if waiting else None,
                 finished=int(finished),
             )
-            for name, waiting, scheduled, running, failed, oldest, finished in rows(sql.QUEUES, {})
+            for name, waiting, scheduled, running, failed, oldest, finished in rows(
+                sql.QUEUES, {"most": provider.MOST}
+            )
         }
+
+    def limits(self) -> Mapping[str, int]:
+        return {queue.name: queue.limit for queue in operations.limited() if queue.limit}
 
     def running(self) -> Sequence[provider.Running]:
         return [
@@ -81,6 +86,8 @@ class JobsProvider:
                 next_due=entry.next,
                 last_state=_state(entry.last_job),
                 paused=entry.paused_at is not None,
+                overdue_since=entry.overdue_since,
+                missed=entry.missed,
             )
             for entry in statuses()
             if entry.removed_at is None

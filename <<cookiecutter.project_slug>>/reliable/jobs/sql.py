@@ -526,34 +526,120 @@ ORDER BY name
 
 # --- For people: by queue ------------------------------------------------------------------------
 
-# Index: reliable_job_due, reliable_job_published, reliable_job_running, reliable_job_finished;
-# each part reads the rows of its state alone.
-QUEUES = """
-SELECT queue, sum(waiting), sum(scheduled), sum(running), sum(failed), max(oldest), sum(finished)
-FROM (
+# Counts that stop: a million waiting jobs are no reason to read them whenever a page or a scrape
+# asks. Each queue that has a job, by loose scans. A level of priority at a time, so that the due
+# ones are not looked for among a million of tomorrow. Throughput is that of the newest, if they are
+# more than can be counted. Indexes: reliable_job_due, reliable_job_published, reliable_job_running,
+# reliable_job_queue_failed, reliable_job_finished.
+_LOOSE = """
+(
+    WITH RECURSIVE name AS (
+        (SELECT queue FROM reliable_job WHERE {condition} ORDER BY queue LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT queue FROM reliable_job WHERE {condition} AND queue > name.queue
+            ORDER BY queue LIMIT 1
+        )
+        FROM name WHERE name.queue IS NOT NULL
+    )
+    SELECT queue FROM name WHERE queue IS NOT NULL
+)
+"""
+_DUE = "state = 'waiting' AND published_at IS NULL"
+_OFFERED = "state = 'waiting' AND published_at IS NOT NULL"
+QUEUES = f"""
+WITH running AS MATERIALIZED (
+    SELECT queue, count(*) AS jobs FROM reliable_job WHERE state = 'running' GROUP BY queue
+),
+ended AS MATERIALIZED (
+    SELECT each.*
+    FROM unnest(ARRAY['succeeded', 'failed', 'cancelled', 'expired']) AS ended (state),
+    LATERAL (
+        SELECT queue, finished_at, row_number() OVER () AS number FROM (
+            SELECT queue, finished_at FROM reliable_job
+            WHERE reliable_job.state = ended.state
+                AND finished_at > clock_timestamp() - interval '1 minute'
+            ORDER BY finished_at DESC LIMIT %(most)s
+        ) AS newest
+    ) AS each
+),
+since AS (
+    SELECT coalesce(
+        max(finished_at) FILTER (WHERE number = %(most)s), clock_timestamp() - interval '1 minute'
+    ) AS moment
+    FROM ended
+),
+finished AS (
     SELECT
-        queue, count(*) FILTER (WHERE run_at <= clock_timestamp()) AS waiting,
-        count(*) FILTER (WHERE run_at > clock_timestamp()) AS scheduled,
-        0 AS running, 0 AS failed, 0 AS finished,
-        extract(epoch FROM clock_timestamp() - min(run_at))::float AS oldest
-    FROM reliable_job WHERE state = 'waiting' AND published_at IS NULL GROUP BY queue
-    UNION ALL
-    SELECT queue, count(*), 0, 0, 0, 0, extract(epoch FROM clock_timestamp() - min(run_at))::float
-    FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, count(*), 0, 0, NULL
-    FROM reliable_job WHERE state = 'running' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, count(*), 0, NULL
-    FROM reliable_job WHERE state = 'failed' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, 0, count(*), NULL
-    FROM reliable_job
-    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired')
-        AND finished_at > clock_timestamp() - interval '1 minute'
-    GROUP BY queue
-) AS part
-GROUP BY queue
+        queue,
+        (count(*) * 60 / greatest(0.1, extract(epoch FROM clock_timestamp() - moment)))::bigint
+            AS jobs
+    FROM ended, since WHERE finished_at >= moment
+    GROUP BY queue, moment
+),
+name AS (
+    SELECT queue FROM {_LOOSE.format(condition=_DUE)} AS due
+    UNION SELECT queue FROM {_LOOSE.format(condition=_OFFERED)} AS offered
+    UNION SELECT queue FROM {_LOOSE.format(condition="state = 'failed'")} AS failed
+    UNION SELECT queue FROM running
+    UNION SELECT queue FROM finished
+)
+SELECT
+    name.queue, least(due.jobs + offered.jobs, %(most)s), later.jobs, coalesce(running.jobs, 0),
+    failed.jobs,
+    extract(epoch FROM clock_timestamp() - least(due.oldest, offered.oldest))::float,
+    coalesce(finished.jobs, 0)
+FROM name
+LEFT JOIN running ON running.queue = name.queue
+LEFT JOIN finished ON finished.queue = name.queue,
+LATERAL (
+    SELECT (
+        SELECT count(*) FROM (
+            SELECT FROM generate_series(0, 9) AS level,
+            LATERAL (
+                SELECT FROM reliable_job
+                WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
+                    AND run_at <= clock_timestamp()
+                LIMIT %(most)s
+            ) AS job
+            LIMIT %(most)s
+        ) AS job
+    ) AS jobs,
+    (
+        SELECT min(run_at) FROM generate_series(0, 9) AS level,
+        LATERAL (
+            SELECT run_at FROM reliable_job
+            WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
+                AND run_at <= clock_timestamp()
+            ORDER BY run_at LIMIT 1
+        ) AS first
+    ) AS oldest
+) AS due,
+LATERAL (
+    SELECT count(*) AS jobs, min(run_at) AS oldest FROM (
+        SELECT run_at FROM reliable_job WHERE {_OFFERED} AND reliable_job.queue = name.queue
+        ORDER BY published_at LIMIT %(most)s
+    ) AS job
+) AS offered,
+LATERAL (
+    SELECT count(*) AS jobs FROM (
+        SELECT FROM generate_series(0, 9) AS level,
+        LATERAL (
+            SELECT FROM reliable_job
+            WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
+                AND run_at > clock_timestamp()
+            LIMIT %(most)s
+        ) AS job
+        LIMIT %(most)s
+    ) AS job
+) AS later,
+LATERAL (
+    SELECT count(*) AS jobs FROM (
+        SELECT FROM reliable_job WHERE state = 'failed' AND reliable_job.queue = name.queue
+        LIMIT %(most)s
+    ) AS job
+) AS failed
+ORDER BY name.queue
 """
 
 # --- People --------------------------------------------------------------------------------------
