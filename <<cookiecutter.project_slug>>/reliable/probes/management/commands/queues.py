@@ -1,3 +1,4 @@
+import getpass
 import json
 import sys
 import time
@@ -6,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from reliable.probes import table
+from reliable.probes import mutes, table
 from reliable.probes.health import Health, health
 from reliable.probes.states import State
 
@@ -37,6 +38,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--release", metavar="ID", default="", help="with --wait: by a worker of this release"
         )
+        parser.add_argument(
+            "--mute",
+            type=float,
+            metavar="SECONDS",
+            help=f"tell nobody for so long, {mutes.LONGEST} at most, then what still fails",
+        )
+        parser.add_argument("--unmute", action="store_true", help="tell again at once")
+        parser.add_argument("--why", metavar="TEXT", default="", help="with --mute")
+        parser.add_argument("--by", metavar="NAME", default="", help="default: the user")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["release"] and options["wait"] is None:
@@ -45,8 +55,12 @@ class Command(BaseCommand):
             raise CommandError(
                 "--wait takes seconds, for example 60, and not --watch.", returncode=FAILING
             )
+        if options["why"] and options["mute"] is None:
+            raise CommandError("--why needs --mute SECONDS.", returncode=FAILING)
         try:
-            if options["wait"] is not None:
+            if options["mute"] is not None or options["unmute"]:
+                self._mute(options)
+            elif options["wait"] is not None:
                 self._gate(options)
             elif options["watch"]:
                 self._watch(options)
@@ -59,11 +73,23 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
 
+    def _mute(self, options: dict[str, Any]) -> None:
+        by = options["by"] or _person()
+        if options["unmute"]:
+            ended = mutes.unmute(by=by)
+            self.stdout.write("Alarms are told again." if ended else "Nothing was muted.")
+            return
+        try:
+            mute = mutes.mute(options["mute"], by=by, why=options["why"])
+        except ValueError as error:
+            raise CommandError(f"--mute: {error}", returncode=FAILING) from error
+        self.stdout.write(f"Nobody is told anything until {mute.until:%H:%M:%S} UTC.")
+
     def _show(self, how: Health, options: dict[str, Any]) -> int:
         if options["json"]:
             self.stdout.write(json.dumps(how.document(), indent=None if options["watch"] else 2))
         else:
-            self.stdout.write("\n".join(table.lines(how)))
+            self.stdout.write("\n".join([*table.lines(how), *_muted()]))
         if how.failing:
             return FAILING
         return WELL if how.status == State.OK else LATE
@@ -106,3 +132,18 @@ class Command(BaseCommand):
             raise CommandError(
                 f"The gate was not passed in {options['wait']:g} s: {names}.", returncode=FAILING
             )
+
+
+def _muted() -> list[str]:
+    mute = mutes.muted()
+    if mute is None:
+        return []
+    why = f" ({mute.why})" if mute.why else ""
+    return ["", f"Alarms are muted until {mute.until:%H:%M:%S} UTC by {mute.by}{why}."]
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "manage.py"
