@@ -127,7 +127,10 @@ class Job(models.Model):
             ),
             # sql.QUEUES
             models.Index(
-                "queue", name="reliable_job_queue_failed", condition=Q(state=State.FAILED)
+                "queue",
+                "finished_at",
+                name="reliable_job_queue_failed",
+                condition=Q(state=State.FAILED),
             ),
             models.Index(
                 "parent_id", name="reliable_job_parent", condition=Q(parent_id__isnull=False)

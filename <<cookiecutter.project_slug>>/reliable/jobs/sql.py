@@ -6,6 +6,8 @@ database that crashes (a claim, a mark, a beat) does not wait for the disk: losi
 do it again.
 """
 
+from reliable.jobs.states import FINISHED
+
 NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
 
 #: Its payload is a queue's name, or CHANGED: the relays look at what operators say.
@@ -526,18 +528,22 @@ ORDER BY name
 
 # --- For people: by queue ------------------------------------------------------------------------
 
-# Counts that stop: a million waiting jobs are no reason to read them whenever a page or a scrape
-# asks. Each queue that has a job, by loose scans. A level of priority at a time, so that the due
-# ones are not looked for among a million of tomorrow. Throughput is that of the newest, if they are
-# more than can be counted. Indexes: reliable_job_due, reliable_job_published, reliable_job_running,
-# reliable_job_queue_failed, reliable_job_finished.
+# By queue, with counts that stop: a million waiting jobs are no reason to read them whenever a page
+# or a scrape asks. Which queues there are is found by loose scans. A level of priority at a time, so
+# that the due ones are not looked for among a million of tomorrow. How many ended is reckoned from
+# the newest, if they are more than are read. Each part is ordered as its index is, or the planner
+# might find a sequential scan shorter. Indexes: reliable_job_due, reliable_job_published,
+# reliable_job_running, reliable_job_queue_failed, reliable_job_finished.
+_DUE = "state = 'waiting' AND published_at IS NULL"
+_OFFERED = "state = 'waiting' AND published_at IS NOT NULL"
+_DEAD = "state = 'failed'"
 _LOOSE = """
 (
     WITH RECURSIVE name AS (
-        (SELECT queue FROM reliable_job WHERE {condition} ORDER BY queue LIMIT 1)
+        (SELECT queue FROM reliable_job WHERE {0} ORDER BY queue LIMIT 1)
         UNION ALL
         SELECT (
-            SELECT queue FROM reliable_job WHERE {condition} AND queue > name.queue
+            SELECT queue FROM reliable_job AS job WHERE {0} AND job.queue > name.queue
             ORDER BY queue LIMIT 1
         )
         FROM name WHERE name.queue IS NOT NULL
@@ -545,23 +551,27 @@ _LOOSE = """
     SELECT queue FROM name WHERE queue IS NOT NULL
 )
 """
-_DUE = "state = 'waiting' AND published_at IS NULL"
-_OFFERED = "state = 'waiting' AND published_at IS NOT NULL"
+_NEWEST = """
+SELECT queue, finished_at, row_number() OVER (ORDER BY finished_at DESC) AS number FROM (
+    SELECT queue, finished_at FROM reliable_job
+    WHERE state = '{}' AND finished_at > clock_timestamp() - interval '1 minute'
+    ORDER BY finished_at DESC LIMIT %(most)s
+) AS newest
+"""
+_BY_LEVEL = f"""
+    SELECT job.run_at FROM generate_series(0, 9) AS level, LATERAL (
+        SELECT run_at FROM reliable_job AS job
+        WHERE {_DUE} AND job.queue = name.queue AND priority = level
+            AND run_at {{}} clock_timestamp()
+        ORDER BY run_at, id LIMIT {{}}
+    ) AS job
+"""
 QUEUES = f"""
 WITH running AS MATERIALIZED (
     SELECT queue, count(*) AS jobs FROM reliable_job WHERE state = 'running' GROUP BY queue
 ),
 ended AS MATERIALIZED (
-    SELECT each.*
-    FROM unnest(ARRAY['succeeded', 'failed', 'cancelled', 'expired']) AS ended (state),
-    LATERAL (
-        SELECT queue, finished_at, row_number() OVER () AS number FROM (
-            SELECT queue, finished_at FROM reliable_job
-            WHERE reliable_job.state = ended.state
-                AND finished_at > clock_timestamp() - interval '1 minute'
-            ORDER BY finished_at DESC LIMIT %(most)s
-        ) AS newest
-    ) AS each
+    {" UNION ALL ".join(f"({_NEWEST.format(state)})" for state in FINISHED)}
 ),
 since AS (
     SELECT coalesce(
@@ -578,67 +588,43 @@ finished AS (
     GROUP BY queue, moment
 ),
 name AS (
-    SELECT queue FROM {_LOOSE.format(condition=_DUE)} AS due
-    UNION SELECT queue FROM {_LOOSE.format(condition=_OFFERED)} AS offered
-    UNION SELECT queue FROM {_LOOSE.format(condition="state = 'failed'")} AS failed
+    SELECT queue FROM {_LOOSE.format(_DUE)} AS due
+    UNION SELECT queue FROM {_LOOSE.format(_OFFERED)} AS offered
+    UNION SELECT queue FROM {_LOOSE.format(_DEAD)} AS failed
     UNION SELECT queue FROM running
     UNION SELECT queue FROM finished
 )
 SELECT
-    name.queue, least(due.jobs + offered.jobs, %(most)s), later.jobs, coalesce(running.jobs, 0),
-    failed.jobs,
+    name.queue,
+    least(due.jobs + offered.jobs, %(most)s),
+    (
+        SELECT count(*) FROM ({_BY_LEVEL.format(">", "%(most)s")} LIMIT %(most)s) AS later
+    ),
+    coalesce(running.jobs, 0),
+    (
+        SELECT count(*) FROM (
+            SELECT FROM reliable_job AS job WHERE {_DEAD} AND job.queue = name.queue
+            ORDER BY finished_at LIMIT %(most)s
+        ) AS failed
+    ),
     extract(epoch FROM clock_timestamp() - least(due.oldest, offered.oldest))::float,
     coalesce(finished.jobs, 0)
 FROM name
 LEFT JOIN running ON running.queue = name.queue
 LEFT JOIN finished ON finished.queue = name.queue,
 LATERAL (
-    SELECT (
-        SELECT count(*) FROM (
-            SELECT FROM generate_series(0, 9) AS level,
-            LATERAL (
-                SELECT FROM reliable_job
-                WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
-                    AND run_at <= clock_timestamp()
-                LIMIT %(most)s
-            ) AS job
-            LIMIT %(most)s
-        ) AS job
-    ) AS jobs,
-    (
-        SELECT min(run_at) FROM generate_series(0, 9) AS level,
-        LATERAL (
-            SELECT run_at FROM reliable_job
-            WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
-                AND run_at <= clock_timestamp()
-            ORDER BY run_at LIMIT 1
-        ) AS first
-    ) AS oldest
+    SELECT
+        (
+            SELECT count(*) FROM ({_BY_LEVEL.format("<=", "%(most)s")} LIMIT %(most)s) AS few
+        ) AS jobs,
+        (SELECT min(run_at) FROM ({_BY_LEVEL.format("<=", "1")}) AS first) AS oldest
 ) AS due,
 LATERAL (
     SELECT count(*) AS jobs, min(run_at) AS oldest FROM (
-        SELECT run_at FROM reliable_job WHERE {_OFFERED} AND reliable_job.queue = name.queue
+        SELECT run_at FROM reliable_job AS job WHERE {_OFFERED} AND job.queue = name.queue
         ORDER BY published_at LIMIT %(most)s
     ) AS job
-) AS offered,
-LATERAL (
-    SELECT count(*) AS jobs FROM (
-        SELECT FROM generate_series(0, 9) AS level,
-        LATERAL (
-            SELECT FROM reliable_job
-            WHERE {_DUE} AND reliable_job.queue = name.queue AND priority = level
-                AND run_at > clock_timestamp()
-            LIMIT %(most)s
-        ) AS job
-        LIMIT %(most)s
-    ) AS job
-) AS later,
-LATERAL (
-    SELECT count(*) AS jobs FROM (
-        SELECT FROM reliable_job WHERE state = 'failed' AND reliable_job.queue = name.queue
-        LIMIT %(most)s
-    ) AS job
-) AS failed
+) AS offered
 ORDER BY name.queue
 """
 

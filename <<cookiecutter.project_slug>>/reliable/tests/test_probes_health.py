@@ -78,6 +78,11 @@ def test_the_state_of_queues_is_known_while_redis_is_down(system: System) -> Non
     assert json.loads(ready.text)["cache"].startswith("The cache does not answer")
     assert json.loads(ready.text)["database"] == "ok"
     assert _command(system)[0] == 2
+    metrics = system.get("/metrics")
+    assert metrics.status == 200
+    failing = 'reliable_probe_failing{hop="broker",kind="queue",state="unsent",target="mail"} 1.0'
+    assert failing in metrics.text
+    assert "reliable_list_messages{" not in metrics.text
 
 
 @pytest.mark.own_servers
@@ -86,7 +91,7 @@ def test_without_postgresql_all_but_healthz_say_503_and_show_no_stack(system: Sy
     system.web()
     wait_until(lambda: system.get("/readyz").status == 200, "the web process to be ready")
     system.servers.processes["postgresql"].kill()
-    for path in ("/readyz", "/health/queues", "/health/queues/mail"):
+    for path in ("/readyz", "/health/queues", "/health/queues/mail", "/metrics"):
         answer = system.get(path)
         assert answer.status == 503, answer
         assert "The database does not answer" in answer.text

@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name='job',
-            index=models.Index(models.F('queue'), condition=models.Q(('state', 'failed')), name='reliable_job_queue_failed'),
+            index=models.Index(models.F('queue'), models.F('finished_at'), condition=models.Q(('state', 'failed')), name='reliable_job_queue_failed'),
         ),
     ]

@@ -14,7 +14,7 @@ from reliable.probes.states import State
 def active() -> bool:
     """Whether the project reports to Sentry; who does not import it, does not."""
     sentry: Any = sys.modules.get("sentry_sdk")
-    return sentry is not None and sentry.get_client().is_active()
+    return sentry is not None and bool(sentry.get_client().dsn)
 
 
 def send(whom: Outlets, alarms: list[Alarm]) -> None:

@@ -1,5 +1,6 @@
 import getpass
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -143,6 +144,8 @@ def _muted() -> list[str]:
 
 
 def _person() -> str:
+    if name := os.environ.get("SUDO_USER"):
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
