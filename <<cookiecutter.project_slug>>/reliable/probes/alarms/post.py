@@ -13,18 +13,21 @@ import structlog
 
 logger = structlog.stdlib.get_logger("reliable.probes")
 
-# Messages that wait for one outlet; seconds before each further attempt; for the rest at an end.
+# Messages that wait for one outlet; seconds for the rest of them when the process ends.
 _WAITING = 50
-_PAUSES = (1.0, 5.0)
 _AT_EXIT = 5.0
 
 Send = Callable[[], None]
 
 
 class Post:
-    """Outlets by name, each with its queue and thread, from its first message on."""
+    """Outlets by name, each with its queue and thread, from its first message on.
 
-    def __init__(self) -> None:
+    pauses: seconds before each further attempt.
+    """
+
+    def __init__(self, pauses: tuple[float, ...] = (1.0, 5.0)) -> None:
+        self.pauses = pauses
         self._boxes: dict[str, _Box] = {}
         self._process = 0
 
@@ -35,7 +38,7 @@ class Post:
             atexit.register(self.close)
         box = self._boxes.get(name)
         if box is None:
-            box = self._boxes[name] = _Box(name)
+            box = self._boxes[name] = _Box(name, self.pauses)
             box.start()
         box.put(send)
 
@@ -50,9 +53,10 @@ class Post:
 
 
 class _Box(threading.Thread):
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pauses: tuple[float, ...]) -> None:
         super().__init__(name=f"alarms-{name}", daemon=True)
         self.outlet = name
+        self.pauses = pauses
         self._waiting: queue.Queue[Send | None] = queue.Queue(_WAITING)
         self._stopping = threading.Event()
         self._broken = False
@@ -76,7 +80,7 @@ class _Box(threading.Thread):
 
     def _send(self, send: Send) -> None:
         reason = ""
-        for pause in (*_PAUSES, None):
+        for pause in (*self.pauses, None):
             try:
                 send()
             except Exception as error:  # noqa: BLE001 - whatever it is, beat goes on
