@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+#: Where counts stop: so many, or more.
+MOST = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -38,7 +41,7 @@ class Relay:
 @dataclass(frozen=True, slots=True)
 class QueueStats:
     """What waits and runs. `oldest` is the seconds that the oldest due task has waited; `finished`
-    counts those that ended in the last minute.
+    counts those that ended in the last minute. waiting, scheduled and failed stop at MOST.
     """
 
     waiting: int
@@ -76,7 +79,10 @@ class FailedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A periodic entry: when it was due last and will be next, and how its last run ended."""
+    """A periodic entry: when it was due last and will be next, and how its last run ended.
+
+    overdue_since: its earliest tick that nobody took in time. missed: how many there have been.
+    """
 
     name: str
     task: str
@@ -85,6 +91,8 @@ class Entry:
     next_due: datetime | None
     last_state: str
     paused: bool
+    overdue_since: datetime | None = None
+    missed: int = 0
 
 
 class Provider(Protocol):
@@ -97,7 +105,10 @@ class Provider(Protocol):
         """The relays that have not left. Reads a table of a few rows."""
 
     def queues(self) -> Mapping[str, QueueStats]:
-        """By queue. May read the whole table."""
+        """By queue. Reads a bounded part of the table."""
+
+    def limits(self) -> Mapping[str, int]:
+        """How many tasks of a queue may run at once, of those with a limit."""
 
     def running(self) -> Sequence[Running]:
         """The longest first."""

@@ -16,10 +16,10 @@ def events() -> set[str]:
     return {
         str(node.value)
         for part in ("jobs", "probes")
-        for file in (PROJECT / "reliable" / part).glob("*.py")
+        for file in (PROJECT / "reliable" / part).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
-        and re.fullmatch(r"(?:job|relay|worker|queue|probe)\.[a-z_]+", str(node.value))
+        and re.fullmatch(r"(?:job|relay|worker|queue|probe|alarm)\.[a-z_]+", str(node.value))
     }
 
 

@@ -125,6 +125,13 @@ class Job(models.Model):
                 name="reliable_job_failed",
                 condition=Q(state=State.FAILED),
             ),
+            # sql.QUEUES
+            models.Index(
+                "queue",
+                "finished_at",
+                name="reliable_job_queue_failed",
+                condition=Q(state=State.FAILED),
+            ),
             models.Index(
                 "parent_id", name="reliable_job_parent", condition=Q(parent_id__isnull=False)
             ),

@@ -40,8 +40,13 @@ class JobsProvider:
                 oldest=oldest if waiting else None,
                 finished=int(finished),
             )
-            for name, waiting, scheduled, running, failed, oldest, finished in rows(sql.QUEUES, {})
+            for name, waiting, scheduled, running, failed, oldest, finished in rows(
+                sql.QUEUES, {"most": provider.MOST}
+            )
         }
+
+    def limits(self) -> Mapping[str, int]:
+        return {queue.name: queue.limit for queue in operations.limited() if queue.limit}
 
     def running(self) -> Sequence[provider.Running]:
         return [
@@ -72,6 +77,8 @@ class JobsProvider:
         ]
 
     def schedule(self) -> Sequence[provider.Entry]:
+        found = [entry for entry in statuses() if entry.removed_at is None]
+        ended = _states([entry.last_job for entry in found if entry.last_job])
         return [
             provider.Entry(
                 name=entry.name,
@@ -79,11 +86,12 @@ class JobsProvider:
                 schedule=entry.timing,
                 last_due=entry.last,
                 next_due=entry.next,
-                last_state=_state(entry.last_job),
+                last_state=ended.get(entry.last_job, ""),
                 paused=entry.paused_at is not None,
+                overdue_since=entry.overdue_since,
+                missed=entry.missed,
             )
-            for entry in statuses()
-            if entry.removed_at is None
+            for entry in found
         ]
 
     def retry(self, key: str, *, by: str) -> int:
@@ -107,6 +115,5 @@ def _change(name: str, key: str, by: str) -> int:
     return sum(batch.changed for batch in operations.change(operation, selection, reason))
 
 
-def _state(job: UUID | None) -> str:
-    found = jobs().filter(id=job).values_list("state", flat=True).first() if job else None
-    return found or ""
+def _states(ids: list[UUID]) -> dict[UUID | None, str]:
+    return dict(jobs().filter(id__in=ids).values_list("id", "state"))

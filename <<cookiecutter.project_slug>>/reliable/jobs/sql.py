@@ -6,6 +6,8 @@ database that crashes (a claim, a mark, a beat) does not wait for the disk: losi
 do it again.
 """
 
+from reliable.jobs.states import FINISHED
+
 NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
 
 #: Its payload is a queue's name, or CHANGED: the relays look at what operators say.
@@ -529,34 +531,114 @@ ORDER BY name
 
 # --- For people: by queue ------------------------------------------------------------------------
 
-# Index: reliable_job_due, reliable_job_published, reliable_job_running, reliable_job_finished;
-# each part reads the rows of its state alone.
-QUEUES = """
-SELECT queue, sum(waiting), sum(scheduled), sum(running), sum(failed), max(oldest), sum(finished)
-FROM (
+# By queue, with counts that stop: a million waiting jobs are no reason to read them whenever a page
+# or a scrape asks. Which queues there are is found by loose scans. Levels of priority are asked one
+# by one, so that the due ones are not looked for among a million of tomorrow. How many ended is
+# reckoned from the newest, if they are more than are read. Each part is ordered as its index is, or
+# the planner might find a sequential scan shorter; and (SELECT clock_timestamp()) is one moment,
+# which an index can be asked for. Indexes: reliable_job_due, reliable_job_published,
+# reliable_job_running, reliable_job_queue_failed, reliable_job_finished.
+_DUE = "state = 'waiting' AND published_at IS NULL"
+_OFFERED = "state = 'waiting' AND published_at IS NOT NULL"
+_DEAD = "state = 'failed'"
+_LOOSE = """
+(
+    WITH RECURSIVE name AS (
+        (SELECT queue FROM reliable_job WHERE {0} ORDER BY queue LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT queue FROM reliable_job AS job WHERE {0} AND job.queue > name.queue
+            ORDER BY queue LIMIT 1
+        )
+        FROM name WHERE name.queue IS NOT NULL
+    )
+    SELECT queue FROM name WHERE queue IS NOT NULL
+)
+"""
+# So many of those that ended, of a state, in the last minute.
+_NEWEST = 2000
+_ENDED = f"""
+(
+    SELECT queue, finished_at FROM reliable_job
+    WHERE state = '{{}}' AND finished_at > (SELECT clock_timestamp()) - interval '1 minute'
+    ORDER BY finished_at DESC LIMIT {_NEWEST}
+)
+"""
+_UNREAD = f"""
+(
+    SELECT finished_at FROM reliable_job
+    WHERE state = '{{}}' AND finished_at > (SELECT clock_timestamp()) - interval '1 minute'
+    ORDER BY finished_at DESC OFFSET {_NEWEST - 1} LIMIT 1
+)
+"""
+_BY_LEVEL = f"""
+    SELECT job.run_at FROM generate_series(0, 9) AS level, LATERAL (
+        SELECT run_at FROM reliable_job AS job
+        WHERE {_DUE} AND job.queue = name.queue AND priority = level
+            AND run_at {{}} (SELECT clock_timestamp())
+        ORDER BY run_at, id LIMIT {{}}
+    ) AS job
+"""
+QUEUES = f"""
+WITH running AS MATERIALIZED (
+    SELECT queue, count(*) AS jobs FROM reliable_job WHERE state = 'running' GROUP BY queue
+),
+ended AS MATERIALIZED (
+    {" UNION ALL ".join(_ENDED.format(state) for state in FINISHED)}
+),
+since AS (
+    SELECT coalesce(
+        greatest({", ".join(_UNREAD.format(state) for state in FINISHED)}),
+        clock_timestamp() - interval '1 minute'
+    ) AS moment
+),
+finished AS (
     SELECT
-        queue, count(*) FILTER (WHERE run_at <= clock_timestamp()) AS waiting,
-        count(*) FILTER (WHERE run_at > clock_timestamp()) AS scheduled,
-        0 AS running, 0 AS failed, 0 AS finished,
-        extract(epoch FROM clock_timestamp() - min(run_at))::float AS oldest
-    FROM reliable_job WHERE state = 'waiting' AND published_at IS NULL GROUP BY queue
-    UNION ALL
-    SELECT queue, count(*), 0, 0, 0, 0, extract(epoch FROM clock_timestamp() - min(run_at))::float
-    FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, count(*), 0, 0, NULL
-    FROM reliable_job WHERE state = 'running' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, count(*), 0, NULL
-    FROM reliable_job WHERE state = 'failed' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, 0, count(*), NULL
-    FROM reliable_job
-    WHERE state IN ('succeeded', 'failed', 'cancelled', 'expired')
-        AND finished_at > clock_timestamp() - interval '1 minute'
-    GROUP BY queue
-) AS part
-GROUP BY queue
+        queue,
+        (count(*) * 60 / greatest(0.1, extract(epoch FROM clock_timestamp() - moment)))::bigint
+            AS jobs
+    FROM ended, since WHERE finished_at >= moment
+    GROUP BY queue, moment
+),
+name AS (
+    SELECT queue FROM {_LOOSE.format(_DUE)} AS due
+    UNION SELECT queue FROM {_LOOSE.format(_OFFERED)} AS offered
+    UNION SELECT queue FROM {_LOOSE.format(_DEAD)} AS failed
+    UNION SELECT queue FROM running
+    UNION SELECT queue FROM finished
+)
+SELECT
+    name.queue,
+    least(due.jobs + offered.jobs, %(most)s),
+    (
+        SELECT count(*) FROM ({_BY_LEVEL.format(">", "%(most)s")} LIMIT %(most)s) AS later
+    ),
+    coalesce(running.jobs, 0),
+    (
+        SELECT count(*) FROM (
+            SELECT FROM reliable_job AS job WHERE {_DEAD} AND job.queue = name.queue
+            ORDER BY finished_at LIMIT %(most)s
+        ) AS failed
+    ),
+    extract(epoch FROM clock_timestamp() - least(due.oldest, offered.oldest))::float,
+    coalesce(finished.jobs, 0)
+FROM name
+LEFT JOIN running ON running.queue = name.queue
+LEFT JOIN finished ON finished.queue = name.queue,
+LATERAL (
+    SELECT
+        (
+            SELECT count(*) FROM ({_BY_LEVEL.format("<=", "%(most)s")} LIMIT %(most)s) AS few
+        ) AS jobs,
+        (SELECT min(run_at) FROM ({_BY_LEVEL.format("<=", "1")}) AS first) AS oldest
+) AS due,
+LATERAL (
+    SELECT count(*) AS jobs, min(run_at) AS oldest FROM (
+        SELECT run_at FROM reliable_job AS job WHERE {_OFFERED} AND job.queue = name.queue
+        ORDER BY published_at LIMIT %(most)s
+    ) AS job
+) AS offered
+ORDER BY name.queue
 """
 
 # --- People --------------------------------------------------------------------------------------
@@ -665,7 +747,7 @@ SELECT
             SELECT FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
                 SELECT FROM reliable_job AS job
                 WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
-                    AND priority = level AND run_at <= clock_timestamp()
+                    AND priority = level AND run_at <= (SELECT clock_timestamp())
                 LIMIT %(most)s
             ) AS due LIMIT %(most)s
         ) AS few
@@ -681,7 +763,7 @@ SELECT
             SELECT min(due.run_at) FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
                 SELECT run_at FROM reliable_job AS job
                 WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
-                    AND priority = level AND run_at <= clock_timestamp()
+                    AND priority = level AND run_at <= (SELECT clock_timestamp())
                 ORDER BY run_at LIMIT 1
             ) AS due
         ),

@@ -11,6 +11,8 @@ class ProbesConfig(AppConfig):
 
     def ready(self) -> None:
         from reliable.probes import beat, reporter
+        from reliable.probes.alarms import duty
 
         beat.connect()
         reporter.connect()
+        duty.connect()

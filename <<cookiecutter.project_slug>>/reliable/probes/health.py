@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from reliable.probes import watch
 from reliable.probes.diagnosis import Verdict, judged
 from reliable.probes.options import options
 from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Seen, look
 from reliable.probes.states import FAILING, Hop, Kind, State
-from reliable.probes.watch import paused
 
 #: From bad to good, as one word for several.
 _WORST = (State.SILENT, State.UNSENT, State.LATE, State.UNKNOWN, State.PAUSED, State.OK)
 
-Judged = tuple[Seen, Verdict]
+Judged = watch.Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Health:
 
 def health() -> Health:
     """How everything is now. Raises Django's database errors."""
-    return Health(judged(look(), options(), paused=paused()))
+    return Health(judged(look(), options(), paused=watch.paused()))
 
 
 def _list(target: Seen, verdict: Verdict) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class Target(models.Model):
     hop = models.TextField(choices=Hop, db_default="")
     why = models.TextField(db_default="")
 
+    # The last state that somebody was told, and since when: what alarms/ goes by.
+    told = models.TextField(choices=State, db_default=State.OK)
+    told_since = models.DateTimeField(db_default=Now())
+
     # The last sign of life of its own: beat's tick, a worker's or relay's report.
     seen_at = models.DateTimeField(null=True)
     # The three times of a probe: the tick stands in `seen_at` of beat, its end in `returned_at`.
@@ -124,3 +128,40 @@ class Watch(models.Model):
 
     def __str__(self) -> str:
         return f"judged at {self.judged_at}"
+
+
+class Mute(models.Model):
+    """Until when nobody is told: one row, or none."""
+
+    id = models.SmallIntegerField(primary_key=True, db_default=1)
+    until = models.DateTimeField()
+    by = models.TextField(db_default="")
+    why = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "reliable_probe_mute"
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(condition=Q(id=1), name="reliable_probe_mute_one_row"),
+        )
+
+    def __str__(self) -> str:
+        return f"muted until {self.until}"
+
+
+class Ping(models.Model):
+    """When the dead man's switch was pinged last, by whichever process, and what it heard."""
+
+    id = models.SmallIntegerField(primary_key=True, db_default=1)
+    at = models.DateTimeField(db_default=Now())
+    failing = models.BooleanField(db_default=False)
+
+    class Meta:
+        db_table = "reliable_probe_ping"
+        default_permissions = ()
+        constraints = (
+            models.CheckConstraint(condition=Q(id=1), name="reliable_probe_ping_one_row"),
+        )
+
+    def __str__(self) -> str:
+        return f"pinged at {self.at}"

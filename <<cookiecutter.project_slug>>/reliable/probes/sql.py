@@ -229,3 +229,42 @@ RETIRE_RELAYS = """
 UPDATE reliable_probe_target SET retired_at = clock_timestamp()
 WHERE kind = 'relay' AND retired_at IS NULL AND NOT name = ANY(%(names)s::text[])
 """
+
+# --- Whoever asks, and whoever is told -----------------------------------------------------------
+
+LATENCIES = """
+SELECT name, buckets, latency_sum FROM reliable_probe_target
+WHERE kind = 'queue' AND retired_at IS NULL ORDER BY name
+"""
+
+MUTE = """
+INSERT INTO reliable_probe_mute AS mute (id, until, by, why)
+VALUES (1, clock_timestamp() + %(seconds)s * interval '1 second', %(by)s, %(why)s)
+ON CONFLICT (id) DO UPDATE SET until = excluded.until, by = excluded.by, why = excluded.why
+RETURNING until, by, why
+"""
+
+UNMUTE = "DELETE FROM reliable_probe_mute WHERE until > clock_timestamp() RETURNING 1"
+
+MUTED = "SELECT until, by, why FROM reliable_probe_mute WHERE until > clock_timestamp()"
+
+TOLD = """
+SELECT id, told, extract(epoch FROM clock_timestamp() - told_since)::float
+FROM reliable_probe_target WHERE retired_at IS NULL
+"""
+
+# Only one of those who saw it tells it.
+TELL = """
+UPDATE reliable_probe_target SET told = %(after)s, told_since = clock_timestamp()
+WHERE id = %(id)s AND told = %(before)s
+RETURNING 1
+"""
+
+# The switch hears once in so long, of all that could tell it; at once that it is well again.
+PING = """
+INSERT INTO reliable_probe_ping AS ping (id, failing) VALUES (1, %(failing)s)
+ON CONFLICT (id) DO UPDATE SET at = clock_timestamp(), failing = excluded.failing
+    WHERE ping.failing <> excluded.failing
+        OR ping.at < clock_timestamp() - %(every)s * interval '1 second'
+RETURNING 1
+"""

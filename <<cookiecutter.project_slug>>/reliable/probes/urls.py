@@ -9,4 +9,5 @@ urlpatterns = [
     path("readyz", views.readyz, name="readyz"),
     path("health/queues", views.queues, name="health-queues"),
     path("health/queues/<str:name>", views.queue, name="health-queue"),
+    path("metrics", views.metrics, name="metrics"),
 ]

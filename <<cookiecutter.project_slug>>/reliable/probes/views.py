@@ -1,7 +1,7 @@
 """Endpoints for load balancers, supervisors and whoever watches from outside. None starts Celery.
 
 `/healthz`: the process lives; touches nothing. `/readyz`: it can serve. `/health/queues`: each
-queue moves, which a load balancer must not ask.
+queue moves, which a load balancer must not ask. `/metrics`: the same and more, for Prometheus.
 """
 
 from collections.abc import Callable
@@ -73,6 +73,15 @@ def queue(request: HttpRequest, name: str) -> HttpResponse:
         why = f"No queue {name!r} is watched; there are {', '.join(known) or 'none'}."
         return JsonResponse({"status": "unknown", "why": why}, status=404)
     return _answer(everything.only(name))
+
+
+@_for_us
+def metrics(request: HttpRequest) -> HttpResponse:
+    # Only here: a project without Prometheus needs no library for it.
+    from reliable.probes.metrics import scraped
+
+    answer = scraped(request.headers.get("Accept", ""))
+    return HttpResponse(answer.body, content_type=answer.content_type)
 
 
 def _answer(how: Health) -> HttpResponse:

@@ -29,6 +29,15 @@ _EVENTS = {
 }
 
 logger = structlog.stdlib.get_logger("reliable.probes")
+# Of its own, for Sentry not to take the lines of changes: alarms/ tells it.
+_changes = structlog.stdlib.get_logger("reliable.probes.changes")
+
+#: A target, and how it was judged.
+Judged = tuple[Seen, Verdict]
+
+#: Sent after each look at all states, by whoever looked: `session` is its connection, `judged` a
+#: list of Judged. A receiver may take milliseconds; what it raises is logged.
+looked = Signal()
 
 #: Sent after a look at all states in which some have changed, in the one process that wrote it
 #: down, beat or a worker's parent: `sender` is None, `changes` a list of Change. A receiver may
@@ -60,16 +69,19 @@ def judge(session: Session, said: Options) -> list[Change]:
     _relays(session, said)
     picture = look(session.rows)
     changes = []
-    for target, verdict in judged(picture, said, paused=paused()):
+    found = judged(picture, said, paused=paused())
+    for target, verdict in found:
         if verdict.state == target.state:
             continue
         if (change := _note(session, target, verdict)) is not None:
             changes.append(change)
             _say(change)
+    answers = looked.send_robust(sender=None, session=session, judged=found)
     if changes:
-        for receiver, answer in changed.send_robust(sender=None, changes=changes):
-            if isinstance(answer, Exception):
-                logger.error("probe.alarm_failed", receiver=str(receiver), exc_info=answer)
+        answers += changed.send_robust(sender=None, changes=changes)
+    for receiver, answer in answers:
+        if isinstance(answer, Exception):
+            logger.error("probe.alarm_failed", receiver=str(receiver), exc_info=answer)
     return changes
 
 
@@ -127,7 +139,7 @@ def _say(change: Change) -> None:
     verdict = change.verdict
     event, level = _EVENTS[verdict.state]
     hop = {"hop": str(verdict.hop)} if verdict.hop else {}
-    logger.log(
+    _changes.log(
         level,
         event,
         kind=str(change.target.kind),

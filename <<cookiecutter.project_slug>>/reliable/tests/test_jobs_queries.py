@@ -271,6 +271,18 @@ LOOKED_AT = {
         {"reliable_job_due", "reliable_job_published", "reliable_job_running"},
         12_000,
     ),
+    "QUEUES": (
+        sql.QUEUES,
+        {"most": 10_000},
+        {
+            "reliable_job_due",
+            "reliable_job_published",
+            "reliable_job_running",
+            "reliable_job_queue_failed",
+            "reliable_job_finished",
+        },
+        1_500,
+    ),
 }
 
 
@@ -282,6 +294,8 @@ def test_what_the_admin_counts_it_counts_in_an_index_up_to_a_limit(
     pages, scanned = failures.plan(statement, parameters)
     assert indexes <= scanned, scanned
     assert pages < most, scanned
+    if name == "QUEUES":
+        assert "Seq Scan on reliable_job" not in scanned
 
 
 NOTHING = Selection(tags=("nowhere",), queues=("nowhere",), error="nowhere")

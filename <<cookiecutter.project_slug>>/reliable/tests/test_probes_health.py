@@ -1,6 +1,7 @@
 """The endpoints and `manage.py queues`, on real processes and with servers that are down."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -52,6 +53,10 @@ def test_a_healthy_system_says_so(system: System) -> None:
         "migrations": "ok",
         "cache": "ok",
     }
+    metrics = system.get("/metrics").text
+    assert "\nreliable_up 1.0\n" in metrics
+    assert "reliable_probe_failing{" not in metrics
+    assert re.search(r'reliable_worker_slots\{worker="mail-a@[^"]+"\} 2.0', metrics)
     status, text = _command(system)
     assert status == 0, text
     assert text.startswith("Beat ticks, and all 8 lists answer in time.")
@@ -81,6 +86,11 @@ def test_the_state_of_queues_is_known_while_redis_is_down(system: System) -> Non
     assert json.loads(ready.text)["cache"].startswith("The cache does not answer")
     assert json.loads(ready.text)["database"] == "ok"
     assert _command(system)[0] == 2
+    metrics = system.get("/metrics")
+    assert metrics.status == 200
+    failing = 'reliable_probe_failing{hop="broker",kind="queue",state="unsent",target="mail"} 1.0'
+    assert failing in metrics.text
+    assert "reliable_list_messages{" not in metrics.text
 
 
 @pytest.mark.own_servers
@@ -89,7 +99,7 @@ def test_without_postgresql_all_but_healthz_say_503_and_show_no_stack(system: Sy
     system.web()
     wait_until(lambda: system.get("/readyz").status == 200, "the web process to be ready")
     system.servers.processes["postgresql"].kill()
-    for path in ("/readyz", "/health/queues", "/health/queues/mail"):
+    for path in ("/readyz", "/health/queues", "/health/queues/mail", "/metrics"):
         answer = system.get(path)
         assert answer.status == 503, answer
         assert "The database does not answer" in answer.text
