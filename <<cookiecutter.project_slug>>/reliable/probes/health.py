@@ -14,8 +14,8 @@ from reliable.probes.promises import promise, queue_of
 from reliable.probes.seen import Seen, look
 from reliable.probes.states import FAILING, Hop, Kind, State
 
-#: From bad to good, as one word for several.
-_WORST = (State.SILENT, State.UNSENT, State.LATE, State.UNKNOWN, State.PAUSED, State.OK)
+#: From bad to good, for one word about several.
+WORST = (State.SILENT, State.UNSENT, State.LATE, State.UNKNOWN, State.PAUSED, State.OK)
 
 Judged = watch.Judged
 
@@ -47,7 +47,7 @@ class Health:
         """One word: failing, late, unknown or ok."""
         if self.failing:
             return "failing"
-        worst = min((verdict.state for verdict in self.verdicts), key=_WORST.index)
+        worst = min((verdict.state for verdict in self.verdicts), key=WORST.index)
         return State.OK if worst == State.PAUSED else worst
 
     @property

@@ -66,6 +66,10 @@ class Target(models.Model):
 
     class Meta:
         db_table = "reliable_probe_target"
+        # As the admin's index calls the page.
+        verbose_name_plural = "operations"
+        default_permissions = ("view",)
+        permissions = (("operate_target", "Can probe and pause queues, retry and discard tasks"),)
         constraints = (models.UniqueConstraint("kind", "name", name="reliable_probe_target_name"),)
 
     def __str__(self) -> str:

@@ -94,6 +94,25 @@ transitions AS (DELETE FROM reliable_probe_transition USING old WHERE target_id 
 DELETE FROM reliable_probe_target AS target USING old WHERE target.id = old.id
 """
 
+# --- The operations page -------------------------------------------------------------------------
+# Index of both: reliable_probe_sample_at. Not clock_timestamp(), which no index can be asked for.
+
+SLOWEST = """
+SELECT
+    target_id, greatest(0, floor(extract(epoch FROM now() - at) / %(step)s))::integer AS ago,
+    max(latency)
+FROM reliable_probe_sample
+WHERE at > now() - %(seconds)s * interval '1 second'
+GROUP BY target_id, ago
+"""
+
+PERCENTILES = """
+SELECT target_id, percentile_disc(0.95) WITHIN GROUP (ORDER BY latency)
+FROM reliable_probe_sample
+WHERE at > now() - interval '1 hour'
+GROUP BY target_id
+"""
+
 # --- Workers -------------------------------------------------------------------------------------
 
 _AGE = "greatest(0, extract(epoch FROM clock_timestamp() - sent_at))::float"

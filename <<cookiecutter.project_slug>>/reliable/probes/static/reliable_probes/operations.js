@@ -1,0 +1,39 @@
+"use strict";
+
+// Without this file the page is as it was when it was loaded. Its parts are fetched again one by
+// one, so that what somebody reads or has focused stays where it is.
+
+for (const page of document.querySelectorAll("[data-ro-live]")) {
+  const stale = document.querySelector("[data-ro-stale]");
+  const every = Number(page.dataset.roEvery) * 1000;
+
+  const show = (text) => {
+    const fetched = new DOMParser().parseFromString(text, "text/html");
+    const focused = document.activeElement?.id;
+    for (const part of page.querySelectorAll("[data-ro-part]")) {
+      const fresh = fetched.querySelector(`[data-ro-part="${part.dataset.roPart}"]`);
+      if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
+    }
+    const top = page.querySelector(".ro-top");
+    const freshTop = fetched.querySelector(".ro-top");
+    if (top && freshTop) top.className = freshTop.className;
+    if (focused && document.activeElement?.id !== focused) {
+      document.getElementById(focused)?.focus({ preventScroll: true });
+    }
+  };
+
+  const look = async () => {
+    try {
+      if (document.hidden) return;
+      const answer = await fetch(page.dataset.roLive, { redirect: "error", cache: "no-store" });
+      stale.hidden = answer.ok;
+      if (answer.ok) show(await answer.text());
+    } catch {
+      stale.hidden = false;
+    } finally {
+      setTimeout(look, every);
+    }
+  };
+
+  setTimeout(look, every);
+}
