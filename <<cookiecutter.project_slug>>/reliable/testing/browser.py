@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from reliable.testing.system import System
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 _OPTIONS = (
@@ -91,10 +91,7 @@ class Visitor:
         page.set_default_timeout(_PATIENCE)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
-        page.on(
-            "requestfailed",
-            lambda request: self.complaints.append(f"not loaded: {request.url} {request.failure}"),
-        )
+        page.on("requestfailed", self._missed)
         return page
 
     def picture(self, page: "Page", name: str, *, whole: bool = False) -> None:
@@ -127,6 +124,12 @@ class Visitor:
     def close(self) -> None:
         for context in self._contexts:
             context.close()
+
+    def _missed(self, request: "Request") -> None:
+        # What a script still waits for goes with the page that it stands in.
+        left = request.resource_type == "fetch" and request.failure == "net::ERR_ABORTED"
+        if not left:
+            self.complaints.append(f"not loaded: {request.url} {request.failure}")
 
     def _heard(self, said: "ConsoleMessage") -> None:
         # Browsers ask for the icon by themselves, and a project need not have one.

@@ -135,7 +135,7 @@ def overview() -> Overview:
         failed=None if failed is None else failed[:_GROUPS],
         more_groups=max(0, len(failed or []) - _GROUPS),
         schedule=source.schedule() if source else None,
-        transitions=Transition.objects.select_related("target").order_by("-at")[:_TRANSITIONS],
+        transitions=list(Transition.objects.select_related("target").order_by("-at")[:_TRANSITIONS]),
     )
 
 
@@ -210,7 +210,12 @@ def _queue(
 
 
 def _whys(lists: Sequence[Judged]) -> list[str]:
-    return [f"{verdict.why}." for _, verdict in lists if verdict.state != State.OK]
+    return [_said(verdict) for _, verdict in lists if verdict.state != State.OK]
+
+
+def _said(verdict: Verdict) -> str:
+    # The broker's own words may end as a sentence does.
+    return f"{verdict.why.rstrip('.')}."
 
 
 def _reports(worker: Seen) -> bool:
@@ -225,7 +230,7 @@ def _worker(worker: Seen, verdict: Verdict) -> WorkerRow:
     return WorkerRow(
         name=worker.name,
         state=verdict.state,
-        why="" if verdict.state == State.OK else f"{verdict.why}.",
+        why="" if verdict.state == State.OK else _said(verdict),
         release=worker.release,
         other=worker.release != ours,
         reads=_reads(report.reading),

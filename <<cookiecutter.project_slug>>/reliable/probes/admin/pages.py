@@ -11,13 +11,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from reliable import provider, queues
 from reliable.probes.admin.overview import overview
-from reliable.probes.admin.sentence import MOST_COUNTED, counted
 from reliable.probes.models import Target
+from reliable.probes.numbers import MOST_COUNTED
 from reliable.provider import FailedGroup, Provider
 
 View = Callable[..., HttpResponse]
@@ -195,7 +194,7 @@ class OperationsAdmin(_ModelAdmin):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
-        return never_cache(self.admin_site.admin_view(checked))
+        return self.admin_site.admin_view(checked)
 
     def _route(self, route: str, view: View, name: str) -> URLPattern:
         return path(route, view, name=f"reliable_probes_target_{name}")

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 from reliable.probes.diagnosis import seconds
 from reliable.probes.health import Health, Judged
+from reliable.probes.numbers import counted
 from reliable.probes.promises import queue_of
 from reliable.probes.states import FAILING, Hop, Kind, State
 from reliable.provider import FailedGroup
 
 if TYPE_CHECKING:
     from reliable.probes.admin.overview import Row
-
-#: Counted up to here; a provider says one more for "more than that".
-MOST_COUNTED = 10_000
 
 # Where the cause stands, if several links fail at once.
 _FIRST = (Kind.BEAT, Kind.RELAY, Kind.QUEUE, Kind.WORKER)
@@ -63,7 +61,7 @@ def _cause(first: Judged, how: Health) -> str:
         each.hop == Hop.BROKER and each.state == State.UNSENT for each in lists
     ):
         ago = seconds(target.error_ago)
-        return f"The broker has not taken a message for {ago}: {target.error}."
+        return f"The broker has not taken a message for {ago}: {target.error.rstrip('.')}."
     return _capital(verdict.why, keep=target.name)
 
 
@@ -119,8 +117,3 @@ def _capital(text: str, keep: str = "") -> str:
     """A sentence; the name of something keeps its letters."""
     named = keep != "beat" and keep and text.startswith(keep)
     return f"{text if named else text[:1].upper() + text[1:]}."
-
-
-def counted(number: int) -> str:
-    """`37`, or `more than 10,000` for what was counted up to there."""
-    return f"more than {MOST_COUNTED:,}" if number > MOST_COUNTED else f"{number:,}"

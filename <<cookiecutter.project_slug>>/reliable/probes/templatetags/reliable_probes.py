@@ -7,8 +7,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from reliable.probes import diagnosis
-from reliable.probes.admin import sentence
+from reliable.probes import diagnosis, numbers
 from reliable.probes.states import State
 
 register = template.Library()
@@ -61,8 +60,8 @@ def known(number: int | None) -> str:
 
 @register.filter
 def counted(number: int) -> str:
-    """`37`, or `more than 10,000`."""
-    return sentence.counted(number)
+    """`37`, or `10,000 or more`."""
+    return numbers.counted(number)
 
 
 @register.filter

@@ -5,6 +5,7 @@
 
 for (const page of document.querySelectorAll("[data-ro-live]")) {
   const stale = document.querySelector("[data-ro-stale]");
+  const told = document.querySelector("[data-ro-told]");
   const every = Number(page.dataset.roEvery) * 1000;
 
   const show = (text) => {
@@ -14,9 +15,14 @@ for (const page of document.querySelectorAll("[data-ro-live]")) {
       const fresh = fetched.querySelector(`[data-ro-part="${part.dataset.roPart}"]`);
       if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
     }
-    const top = page.querySelector(".ro-top");
-    const freshTop = fetched.querySelector(".ro-top");
-    if (top && freshTop) top.className = freshTop.className;
+    const top = page.querySelector("[data-ro-word]");
+    const { className, dataset } = fetched.querySelector("[data-ro-word]");
+    if (top.dataset.roWord !== dataset.roWord) {
+      top.dataset.roWord = dataset.roWord;
+      top.className = className;
+      document.title = document.title.replace(/^[^·]*/, `${dataset.roWord} `);
+      told.textContent = top.querySelector(".ro-sentence").innerText;
+    }
     if (focused && document.activeElement?.id !== focused) {
       document.getElementById(focused)?.focus({ preventScroll: true });
     }
