@@ -1,4 +1,4 @@
-"""`make benchmark B=admin`: the admin of jobs with a million of them, and a retry of 100,000.
+"""`make benchmark B=admin`: the admin's pages with a million jobs, and a retry of 100,000.
 
 A million jobs, a tenth of them failed in 42 groups, in a PostgreSQL that keeps its fsync, under
 gunicorn with the settings of production. Each page is fetched ten times through its web process;
@@ -26,6 +26,7 @@ ROWS = 1_000_000
 PAGE_BAR, RETRY_BAR, RELAY_BAR = 300.0, 60.0, 1.0
 FETCHES = 10
 JOBS = "/admin/reliable_jobs/job/"
+OPERATIONS = "/admin/reliable_probes/target/"
 
 FILL = """
 INSERT INTO reliable_job (
@@ -57,6 +58,17 @@ FROM (
 ) AS made
 """
 
+# Two days of probes of each list, as they are kept.
+FILL_PROBES = """
+WITH lists AS (
+    INSERT INTO reliable_probe_target (kind, name, state)
+    SELECT 'queue', name, 'ok' FROM unnest(%(lists)s::text[]) AS name RETURNING id
+)
+INSERT INTO reliable_probe_sample (target_id, at, latency)
+SELECT id, now() - n * interval '15 seconds', 0.01 + n %% 97 / 1000.0
+FROM lists, generate_series(1, 11520) AS n
+"""
+
 ADDRESSES = {
     "all jobs": JOBS,
     **{
@@ -80,6 +92,8 @@ ADDRESSES = {
     "failures of 24 h": f"{JOBS}groups/?since=24h",
     "changes": f"{JOBS}changes/",
     "queues": "/admin/reliable_jobs/queue/",
+    "operations": OPERATIONS,
+    "operations, polled": f"{OPERATIONS}live/",
 }
 
 
@@ -163,11 +177,15 @@ def measured(measures: list[str], rows: int) -> int:
 def fill(rows: int) -> None:
     from django.contrib.auth import get_user_model
     from django.db import connection
+    from reliable import queues
 
     print(f"{rows:,} jobs are made ...", flush=True)
     with connection.cursor() as cursor:
         cursor.execute(FILL, {"rows": rows})
         cursor.execute("VACUUM ANALYZE reliable_job")
+        lists = queues.read_by_workers(queues.declared())
+        cursor.execute(FILL_PROBES, {"lists": lists})
+        cursor.execute("VACUUM ANALYZE reliable_probe_sample")
     get_user_model().objects.create_superuser("ada", password="ada")  # noqa: S106
 
 

@@ -15,7 +15,8 @@ from reliable import provider
 from reliable.jobs import ids
 from reliable.jobs.models import Job, Queue
 from reliable.probes.admin.curves import POINTS, curve
-from reliable.probes.admin.overview import Overview, Row, overview
+from reliable.probes.admin.overview import Overview, overview
+from reliable.probes.admin.rows import QueueRow
 from reliable.probes.models import Target
 from reliable.testing.system import System
 from reliable.tests import watched
@@ -49,7 +50,7 @@ def said(client: Client, address: str = PAGE) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", main).split())
 
 
-def row(now: Overview, name: str) -> Row:
+def row(now: Overview, name: str) -> QueueRow:
     [found] = [each for each in now.queues if each.name == name]
     return found
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +48,50 @@ DECLARATION = """queues.validate({"default": {
     "latency": {"warn": 15, "critical": 60},
 }})"""
 
+# What somebody has who has Django's admin, and the page at the first visit.
+ADMIN = """
+INSTALLED_APPS += [f"django.contrib.{name}" for name in (
+    "admin", "auth", "contenttypes", "sessions", "messages", "staticfiles"
+)]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [{
+    "BACKEND": "django.template.backends.django.DjangoTemplates",
+    "APP_DIRS": True,
+    "OPTIONS": {"context_processors": [
+        "django.template.context_processors.request",
+        "django.contrib.auth.context_processors.auth",
+        "django.contrib.messages.context_processors.messages",
+    ]},
+}]
+STATIC_URL = "static/"
+ROOT_URLCONF = "yours.urls"
+ALLOWED_HOSTS = ["testserver"]
+"""
+URLS = """
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]
+"""
+VISIT = """
+import django
+
+django.setup()
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+
+call_command("check", fail_level="WARNING")
+call_command("migrate", verbosity=0)
+client = Client()
+client.force_login(User.objects.create_superuser("ada"))
+print(client.get("/admin/reliable_probes/target/").content.decode())
+"""
+
 
 @pytest.mark.parametrize("field", fields(Options), ids=lambda field: field.name)
 def test_it_gives_the_default_of(field: object) -> None:
@@ -62,7 +107,9 @@ def test_it_explains(name: str) -> None:
     assert f"| `{name}` |" in README
 
 
-def test_a_project_that_copies_what_it_names_is_watched(system: System, tmp_path: Path) -> None:
+@pytest.fixture
+def copied(system: System, tmp_path: Path) -> Path:
+    """A project that has copied what the README names, with the settings that it shows."""
     for name in re.findall(r"`(reliable/[\w/.]+)`", COPY.split("Then:")[0]):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name)
@@ -76,13 +123,16 @@ def test_a_project_that_copies_what_it_names_is_watched(system: System, tmp_path
         (tmp_path / "yours" / name).write_text(text, encoding="utf-8")
     system.environment["DJANGO_SETTINGS_MODULE"] = "yours.settings"
     system.environment["PYTHONPATH"] = str(tmp_path)
+    return tmp_path
 
+
+def test_a_project_that_copies_what_it_names_is_watched(system: System, copied: Path) -> None:
     def run(name: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "celery", "--app", "yours", *arguments]
-        system.run(name, command, directory=tmp_path)
+        system.run(name, command, directory=copied)
 
     run("worker", "worker", "--queues", "default")
-    run("beat", "beat", "--schedule", str(tmp_path / "schedule"), "--pidfile", "")
+    run("beat", "beat", "--schedule", str(copied / "schedule"), "--pidfile", "")
     wait_until(
         lambda: Target.objects.filter(kind__in=("queue", "worker"), returned__gt=0).count() == 2,
         "answers of the list and of the worker",
@@ -90,3 +140,24 @@ def test_a_project_that_copies_what_it_names_is_watched(system: System, tmp_path
         saw=lambda: list(Target.objects.values_list("name", "state", "why", "error")),
     )
     assert [target.name for target in Target.objects.filter(kind="queue")] == ["default"]
+
+
+def test_the_operations_page_needs_nothing_but_probes_and_the_admin(
+    system: System, copied: Path
+) -> None:
+    with (copied / "yours/settings.py").open("a", encoding="utf-8") as file:
+        file.write(ADMIN)
+    (copied / "yours/urls.py").write_text(URLS, encoding="utf-8")
+    system.servers.postgresql.create_database("yours")
+    done = subprocess.run(
+        [sys.executable, "-c", VISIT],
+        cwd=copied,
+        env={**system.environment, "DATABASE_URL": system.servers.postgresql.url("yours")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Beat has never ticked." in done.stdout
+    assert "Probe now" in done.stdout
+    assert "Failed jobs" not in done.stdout

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from reliable.probes.admin.rows import QueueRow
 from reliable.probes.diagnosis import seconds
 from reliable.probes.health import Health, Judged
 from reliable.probes.numbers import counted
 from reliable.probes.promises import queue_of
 from reliable.probes.states import FAILING, Hop, Kind, State
 from reliable.provider import FailedGroup
-
-if TYPE_CHECKING:
-    from reliable.probes.admin.overview import Row
 
 # Where the cause stands, if several links fail at once.
 _FIRST = (Kind.BEAT, Kind.RELAY, Kind.QUEUE, Kind.WORKER)
@@ -29,7 +26,7 @@ class Sentence:
     since: float | None = None
 
 
-def sentence(how: Health, rows: "Sequence[Row]", failed: Sequence[FailedGroup]) -> Sentence:
+def sentence(how: Health, rows: Sequence[QueueRow], failed: Sequence[FailedGroup]) -> Sentence:
     """From the cause, what it does to queues, and what waits for a decision."""
     for states, word, state in (
         (FAILING, "broken", State.SILENT),
@@ -65,7 +62,7 @@ def _cause(first: Judged, how: Health) -> str:
     return _capital(verdict.why, keep=target.name)
 
 
-def _waiting(name: str, rows: "Sequence[Row]") -> list[str]:
+def _waiting(name: str, rows: Sequence[QueueRow]) -> list[str]:
     """What waits where the cause is."""
     row = next((row for row in rows if row.name == queue_of(name)), None)
     if row is None or row.stats is None or not row.stats.waiting:
@@ -76,7 +73,7 @@ def _waiting(name: str, rows: "Sequence[Row]") -> list[str]:
     return [f"{number} job{' waits' if one else 's wait'} in {row.name}{oldest}."]
 
 
-def _rest(rows: "Sequence[Row]", failed: Sequence[FailedGroup]) -> list[str]:
+def _rest(rows: Sequence[QueueRow], failed: Sequence[FailedGroup]) -> list[str]:
     """The other queues, by how they are."""
     well = [row.name for row in rows if row.state == State.OK]
     bad = [row.name for row in rows if row.state in FAILING]
@@ -90,7 +87,7 @@ def _rest(rows: "Sequence[Row]", failed: Sequence[FailedGroup]) -> list[str]:
     return [*said, *_paused(rows), *_failed(failed)]
 
 
-def _paused(rows: "Sequence[Row]") -> list[str]:
+def _paused(rows: Sequence[QueueRow]) -> list[str]:
     return [row.why[0] for row in rows if row.paused and row.why]
 
 
@@ -102,7 +99,7 @@ def _failed(failed: Sequence[FailedGroup]) -> list[str]:
     return [f"{counted(number)} failed job{' waits' if one else 's wait'} for a decision."]
 
 
-def _in_time(rows: "Sequence[Row]") -> str:
+def _in_time(rows: Sequence[QueueRow]) -> str:
     asked = [row.name for row in rows if row.state == State.OK]
     if not asked:
         return "Beat ticks, and every queue is paused."
