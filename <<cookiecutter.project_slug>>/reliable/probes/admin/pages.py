@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from reliable import provider, queues
 from reliable.probes.admin.overview import overview
 from reliable.probes.models import Target
-from reliable.probes.numbers import MOST_COUNTED
+from reliable.probes.numbers import MOST_COUNTED, counted
 from reliable.provider import FailedGroup, Provider
 
 View = Callable[..., HttpResponse]
@@ -79,7 +79,7 @@ class OperationsAdmin(_ModelAdmin):
 
     def _live(self, request: HttpRequest) -> HttpResponse:
         return TemplateResponse(
-            request, "admin/reliable_probes/_live.html", {**self._seen(request), "live": True}
+            request, "admin/reliable_probes/_live.html", self._seen(request)
         )
 
     def _seen(self, request: HttpRequest) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class OperationsAdmin(_ModelAdmin):
             return _back()
         (messages.success if asked.answered else messages.warning)(request, asked.says)
         _audit(request, queue, f"Probed: {asked.says}")
-        return _back(f"queue-{queue}")
+        return _back()
 
     def _pause(self, request: HttpRequest) -> HttpResponse:
         source = _source()
@@ -122,13 +122,13 @@ class OperationsAdmin(_ModelAdmin):
                 f"Nothing was paused: choose one of {', '.join(_PAUSES)}, and write one line of at"
                 f" most {_LONGEST_REASON} characters.",
             )
-            return _back(f"queue-{queue}")
+            return _back()
         source.pause(queue, by=_who(request), why=why, seconds=_PAUSES[lasts])
         until = lasts if _PAUSES[lasts] is None else f"for {lasts}"
         says = f"The queue {queue} is paused {until}. What runs comes to its end."
         _audit(request, queue, f"{says} {why}".strip())
         messages.success(request, says)
-        return _back(f"queue-{queue}")
+        return _back()
 
     def _resume(self, request: HttpRequest) -> HttpResponse:
         source = _source()
@@ -139,7 +139,7 @@ class OperationsAdmin(_ModelAdmin):
         says = f"The queue {queue} goes on."
         _audit(request, queue, says)
         messages.success(request, says)
-        return _back(f"queue-{queue}")
+        return _back()
 
     # --- Dead letters ----------------------------------------------------------------------------
 
@@ -153,7 +153,13 @@ class OperationsAdmin(_ModelAdmin):
         group = next((each for each in source.failed() if _digest(each) == wanted), None)
         if group is None:
             messages.info(request, "Of these none is left: somebody else was quicker.")
-            return _back("failed")
+            return _back()
+        if group.count >= MOST_COUNTED:
+            # One request would take minutes.
+            messages.error(
+                request, f"These are {counted(group.count)}: too many to {operation} at once here."
+            )
+            return _back()
         if request.method == "GET":
             return self._shown(
                 request,
@@ -170,7 +176,7 @@ class OperationsAdmin(_ModelAdmin):
         says += group.error or "without a word of why"
         _audit(request, f"{number:,} jobs {_DONE[operation]}", f"{says}.")
         messages.success(request, f"{says}.")
-        return _back("failed")
+        return _back()
 
     # --- Both ------------------------------------------------------------------------------------
 
@@ -223,8 +229,9 @@ def _who(request: HttpRequest) -> str:
     return request.user.get_username()
 
 
-def _back(anchor: str = "") -> HttpResponse:
-    return HttpResponseRedirect(reverse(_PAGE) + (f"#{anchor}" if anchor else ""))
+def _back() -> HttpResponse:
+    """To the top, where what came of it is said."""
+    return HttpResponseRedirect(reverse(_PAGE))
 
 
 def _audit(request: HttpRequest, about: str, message: str) -> None:

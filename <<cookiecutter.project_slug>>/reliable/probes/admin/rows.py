@@ -25,8 +25,8 @@ class QueueRow:
     """A queue: its list of plain tasks and, where there are some, its list of durable ones.
 
     Times are seconds; None is not known, and never 0. why: a sentence for each list that is not
-    well. latency: the slower list's last answer. p95: of the last hour. asked: since when an answer
-    is waited for. messages: in the broker, of plain tasks. stats: of the database; None without
+    well. latency: the slower list's last answer; answered: how long ago the older one came. p95: of
+    the last hour. asked: how long an answer is waited for. messages: in the broker, of plain tasks. stats: of the database; None without
     durable tasks. oldest: what is known to wait longest. busy, slots: of workers that report.
     """
 
@@ -35,6 +35,7 @@ class QueueRow:
     state: State
     why: Sequence[str]
     latency: float | None
+    answered: float | None
     p95: float | None
     asked: float | None
     curve: Curve
@@ -127,6 +128,7 @@ def _queue(
         state=min((verdict.state for _, verdict in lists), key=WORST.index, default=State.UNKNOWN),
         why=[_said(verdict) for _, verdict in lists if verdict.state != State.OK],
         latency=_most(target.latency for target in targets),
+        answered=_most(target.returned_ago for target in targets),
         p95=_most(p95.get(target.id) for target in targets),
         asked=asked,
         curve=curve(points, promise([name])[0]),
