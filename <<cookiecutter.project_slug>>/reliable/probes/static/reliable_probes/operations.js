@@ -9,6 +9,8 @@ for (const page of document.querySelectorAll("[data-ro-live]")) {
   const every = Number(page.dataset.roEvery) * 1000;
 
   const show = (text) => {
+    // Nothing vanishes below a finger, or while somebody copies it.
+    if (page.matches(":active") || !getSelection().isCollapsed) return;
     const fetched = new DOMParser().parseFromString(text, "text/html");
     const focused = document.activeElement?.id;
     for (const part of page.querySelectorAll("[data-ro-part]")) {
