@@ -46,7 +46,7 @@ def ask(queue: str) -> Asked:
                 text = f"{type(error).__name__}: {error}".strip()
                 ids = [each.id for each in targets[number:]]
                 session.rows(sql.UNSENT, {"ids": ids, "error": text[:500]})
-                return Asked(False, f"{target.name} could not be asked: {text}")
+                return Asked(False, f"The list {target.name} could not be asked: {text}")
         return _wait(session, targets)
     finally:
         sender.close()
@@ -62,15 +62,15 @@ def _wait(session: Session, targets: list[Seen]) -> Asked:
         missing = [each for each in asked if each.returned == before[each.id]]
         if not missing:
             answers = "; ".join(
-                f"{each.name} answered in {each.latency or 0:.2f} s, from {each.worker}"
+                f"the list {each.name} answered in {each.latency or 0:.2f} s, from {each.worker}"
                 for each in asked
             )
-            return Asked(True, f"{answers}.")
+            return Asked(True, f"{answers[:1].upper()}{answers[1:]}.")
         if time.monotonic() >= deadline:
             why = evidence(picture, options(), missing[0]).why
             return Asked(
                 False,
-                f"{missing[0].name} was asked, and has not answered within {_PATIENCE:g} s: {why}."
+                f"The list {missing[0].name} was asked, and has not answered within {_PATIENCE:g} s: {why}."
                 " Its row shows the answer when it comes.",
             )
         time.sleep(_PAUSE)
