@@ -103,7 +103,9 @@ def test_a_silent_queue_is_named_with_its_cause_and_what_waits(viewer: Client) -
     )
     now = overview()
     assert now.sentence.word == "broken"
-    assert now.sentence.says.startswith("mail has not answered for 6 min 52 s: its worker mail@web1")
+    assert now.sentence.says.startswith(
+        "mail has not answered for 6 min 52 s: its worker mail@web1"
+    )
     assert now.sentence.more == [
         "37 jobs wait in mail, the oldest for 6 min 49 s.",
         "critical, slow and default answer in time.",
@@ -189,7 +191,7 @@ def test_a_number_that_was_counted_up_to_a_limit_says_so(
     # Not in one request.
     assert "Retry" not in text.partition("Failed jobs")[2].partition("step by step")[0]
     assert "Many: retry or discard them step by step" in text
-    [digest] = re.findall(r'failures-(\w+)', operator.get(PAGE).content.decode())
+    [digest] = re.findall(r"failures-(\w+)", operator.get(PAGE).content.decode())
     operator.post(f"{PAGE}failed/", {"do": "retry", "group": digest})
     assert "too many to retry at once here" in operator.get(PAGE).content.decode()
     assert not LogEntry.objects.exists()
@@ -329,8 +331,7 @@ def test_a_queue_is_paused_and_resumed_with_lines_in_the_log(operator: Client) -
     assert list(lines) == [
         (
             "mail",
-            "The queue mail is paused for 1 hour. What runs comes to its end."
-            " the provider is down",
+            "The queue mail is paused for 1 hour. What runs comes to its end. the provider is down",
         ),
         ("mail", "The queue mail goes on."),
     ]
@@ -360,7 +361,9 @@ def test_a_group_of_failures_is_retried_or_discarded_after_a_preview(
     fail(37)
     fail(2, "shop.tasks.ship_order")
     page = operator.get(PAGE).content.decode()
-    [address] = re.findall(rf'href="([^"]*do={do}[^"]*)"[^>]*>[^<]*<span[^>]*>[^<]*tasks.charge', page)
+    [address] = re.findall(
+        rf'href="([^"]*do={do}[^"]*)"[^>]*>[^<]*<span[^>]*>[^<]*tasks.charge', page
+    )
     address = address.replace("&amp;", "&")
     assert "37 jobs will be" in said(operator, address)
     assert Job.objects.filter(state="failed").count() == 39

@@ -75,16 +75,17 @@ def healthy() -> None:
     """Beat ticks, every list answers, each queue has a worker, and a day has passed so."""
     target("beat", "beat", state="ok", seen_at=ago(3), release=RELEASE)
     target("relay", f"{HOST}:4711", state="ok", seen_at=ago(2), release=RELEASE)
-    busy = {"mail": (("shop.tasks.email_receipt", 4.2),), "slow": (("shop.tasks.report_day", 21.0),)}
+    busy = {
+        "mail": (("shop.tasks.email_receipt", 4.2),),
+        "slow": (("shop.tasks.report_day", 21.0),),
+    }
     for queue in declared():
         worker(queue, busy.get(queue, ()))
         for name in read_by_workers([queue]):
             answering(name)
 
 
-def changed(
-    of: Target, before: str, after: str, seconds: float, why: str, **columns: Any
-) -> None:
+def changed(of: Target, before: str, after: str, seconds: float, why: str, **columns: Any) -> None:
     """It did so many seconds ago."""
     Transition.objects.create(
         target=of, before=before, after=after, at=ago(seconds), why=why, **columns
@@ -103,10 +104,10 @@ def a_day(queue: str = "", slowest: float = 0.0) -> None:
             latency = slowest if slow else usual
             samples.append(Sample(target=listed, at=ago(step * 900 + 20), latency=latency))
     Sample.objects.bulk_create(samples)
-    slow = Target.objects.get(kind="queue", name="default")
+    late = Target.objects.get(kind="queue", name="default")
     why = "default took 22 s, and promises 15 s"
-    changed(slow, "ok", "late", 9200, why, lasted=190_000.0, hop="slots", alarm=True)
-    changed(slow, "late", "ok", 9050, "default answers in 0.05 s", lasted=150.0, alarm=True)
+    changed(late, "ok", "late", 9200, why, lasted=190_000.0, hop="slots", alarm=True)
+    changed(late, "late", "ok", 9050, "default answers in 0.05 s", lasted=150.0, alarm=True)
 
 
 def silent(queue: str = "mail") -> None:

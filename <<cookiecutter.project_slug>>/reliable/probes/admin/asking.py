@@ -46,7 +46,9 @@ def ask(queue: str) -> Asked:
                 text = f"{type(error).__name__}: {error}".strip()
                 ids = [each.id for each in targets[number:]]
                 session.rows(sql.UNSENT, {"ids": ids, "error": text[:500]})
-                return Asked(False, f"The list {target.name} could not be asked: {text}")
+                return Asked(
+                    answered=False, says=f"The list {target.name} could not be asked: {text}"
+                )
         return _wait(session, targets)
     finally:
         sender.close()
@@ -65,12 +67,12 @@ def _wait(session: Session, targets: list[Seen]) -> Asked:
                 f"the list {each.name} answered in {each.latency or 0:.2f} s, from {each.worker}"
                 for each in asked
             )
-            return Asked(True, f"{answers[:1].upper()}{answers[1:]}.")
+            return Asked(answered=True, says=f"{answers[:1].upper()}{answers[1:]}.")
         if time.monotonic() >= deadline:
             why = evidence(picture, options(), missing[0]).why
             return Asked(
-                False,
-                f"The list {missing[0].name} was asked, and has not answered within {_PATIENCE:g} s: {why}."
-                " Its row shows the answer when it comes.",
+                answered=False,
+                says=f"The list {missing[0].name} was asked, and has not answered within"
+                f" {_PATIENCE:g} s: {why}. Its row shows the answer when it comes.",
             )
         time.sleep(_PAUSE)

@@ -32,7 +32,7 @@ def links(how: Health, *, jobs: bool, milliseconds: float) -> list[Link]:
         _workers(how),
         Link("database", State.OK, f"answers in {milliseconds:.0f} ms"),
         # Nothing inside can know that somebody outside looks.
-        Link("outside", State.UNKNOWN, "let a monitor ask /health/queues"),
+        Link("outside", State.UNKNOWN, "who looks is not known here"),
     ]
 
 
@@ -48,9 +48,7 @@ def _relay(how: Health) -> Link:
         return Link("relay", State.UNKNOWN, "none has reported")
     if alive == len(states):
         return Link("relay", State.OK, f"{alive} publish" + ("es" if alive == 1 else ""))
-    return Link(
-        "relay", State.LATE if alive else State.SILENT, f"{alive} of {len(states)} publish"
-    )
+    return Link("relay", State.LATE if alive else State.SILENT, f"{alive} of {len(states)} publish")
 
 
 def _broker(how: Health) -> Link:
@@ -92,7 +90,7 @@ def _workers(how: Health) -> Link:
     return Link("workers", State.OK, f"{_number(len(workers), 'worker')} report" + _s(len(workers)))
 
 
-def _wrong(how: Health, hops: Iterable[Hop]) -> list[Verdict]:
+def _wrong(how: Health, hops: set[Hop | None]) -> list[Verdict]:
     return [each for each in how.verdicts if each.hop in hops and each.state in _WRONG]
 
 

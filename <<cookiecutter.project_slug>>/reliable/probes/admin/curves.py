@@ -40,9 +40,7 @@ def curve(slowest: Mapping[int, float], warn: float) -> Curve:
         share = (math.log(max(value, _LEAST)) - bottom) / (top - bottom)
         return round(HEIGHT - _MARGIN - share * (HEIGHT - 2 * _MARGIN), 1)
 
-    places = {
-        (POINTS - 1 - ago) * 3: value for ago, value in slowest.items() if 0 <= ago < POINTS
-    }
+    places = {(POINTS - 1 - ago) * 3: value for ago, value in slowest.items() if 0 <= ago < POINTS}
     there = sorted(places)
     pieces = []
     # Neighbours have the same distance between place and number.

@@ -78,9 +78,7 @@ class OperationsAdmin(_ModelAdmin):
         return self._shown(request, "operations", "Operations", **self._seen(request))
 
     def _live(self, request: HttpRequest) -> HttpResponse:
-        return TemplateResponse(
-            request, "admin/reliable_probes/_live.html", self._seen(request)
-        )
+        return TemplateResponse(request, "admin/reliable_probes/_live.html", self._seen(request))
 
     def _seen(self, request: HttpRequest) -> dict[str, Any]:
         now = overview()
@@ -236,11 +234,12 @@ def _back() -> HttpResponse:
 
 def _audit(request: HttpRequest, about: str, message: str) -> None:
     """A line in the admin's log."""
-    LogEntry.objects.create(
-        content_type=ContentType.objects.get_for_model(Target),
-        object_id=about[:200],
-        user_id=request.user.pk,
-        object_repr=about[:200],
-        action_flag=CHANGE,
-        change_message=message,
-    )
+    line: dict[str, Any] = {
+        "content_type": ContentType.objects.get_for_model(Target),
+        "object_id": about[:200],
+        "user_id": request.user.pk,
+        "object_repr": about[:200],
+        "action_flag": CHANGE,
+        "change_message": message,
+    }
+    LogEntry.objects.create(**line)

@@ -26,8 +26,9 @@ class QueueRow:
 
     Times are seconds; None is not known, and never 0. why: a sentence for each list that is not
     well. latency: the slower list's last answer; answered: how long ago the older one came. p95: of
-    the last hour. asked: how long an answer is waited for. messages: in the broker, of plain tasks. stats: of the database; None without
-    durable tasks. oldest: what is known to wait longest. busy, slots: of workers that report.
+    the last hour. asked: how long an answer is waited for. messages: in the broker, of plain tasks.
+    stats: of the database; None without durable tasks. oldest: what is known to wait longest. busy,
+    slots: of workers that report.
     """
 
     name: str
