@@ -97,6 +97,8 @@ DELETE FROM reliable_probe_target AS target USING old WHERE target.id = old.id
 # --- The operations page -------------------------------------------------------------------------
 # Index of both: reliable_probe_sample_at. Not clock_timestamp(), which no index can be asked for.
 
+PINGED = "SELECT extract(epoch FROM clock_timestamp() - at)::float FROM reliable_probe_ping"
+
 SLOWEST = """
 SELECT
     target_id, greatest(0, floor(extract(epoch FROM now() - at) / %(step)s))::integer AS ago,

@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reliable.probes.diagnosis import Verdict
+from reliable.probes.diagnosis import Verdict, seconds
 from reliable.probes.health import WORST, Health
 from reliable.probes.states import Hop, Kind, State
+
+# So many pings may be missing before that is no accident.
+_MISSED = 3
 
 _WRONG = frozenset({State.SILENT, State.UNSENT, State.LATE})
 
@@ -19,10 +22,10 @@ class Link:
     says: str
 
 
-def links(how: Health, *, jobs: bool, milliseconds: float) -> list[Link]:
+def links(how: Health, *, jobs: bool, milliseconds: float, outside: Link) -> list[Link]:
     """In the order of the way. jobs: there are durable tasks, which a relay publishes.
 
-    milliseconds: what the database took to say all this.
+    milliseconds: what the database took to say all this. outside: the last one, see there.
     """
     return [
         _beat(how),
@@ -31,9 +34,19 @@ def links(how: Health, *, jobs: bool, milliseconds: float) -> list[Link]:
         _queues(how),
         _workers(how),
         Link("database", State.OK, f"answers in {milliseconds:.0f} ms"),
-        # Nothing inside can know that somebody outside looks.
-        Link("outside", State.UNKNOWN, "who looks is not known here"),
+        outside,
     ]
+
+
+def outside(ago: float | None, *, wanted: bool, every: float) -> Link:
+    """The dead man's switch. wanted: there is one. ago, every: seconds since and between pings."""
+    if not wanted:
+        return Link("outside", State.UNKNOWN, "no dead man's switch is set up")
+    if ago is None:
+        return Link("outside", State.UNKNOWN, "has heard nothing yet")
+    if ago <= _MISSED * every:
+        return Link("outside", State.OK, f"heard from us {seconds(ago)} ago")
+    return Link("outside", State.SILENT, f"has heard nothing for {seconds(ago)}")
 
 
 def _beat(how: Health) -> Link:

@@ -12,9 +12,13 @@ from datetime import datetime
 from django.utils import timezone
 
 from reliable import provider
-from reliable.probes.admin.chain import Link, links
+from reliable.probes import sql
+from reliable.probes.admin.chain import Link, links, outside
 from reliable.probes.admin.rows import QueueRow, WorkerRow, queue_rows, worker_row
 from reliable.probes.admin.sentence import Sentence, sentence
+from reliable.probes.alarms.duty import PING_EVERY
+from reliable.probes.alarms.options import outlets
+from reliable.probes.database import rows
 from reliable.probes.health import health
 from reliable.probes.models import Transition
 from reliable.probes.states import Kind
@@ -54,7 +58,9 @@ def overview() -> Overview:
     return Overview(
         at=timezone.now(),
         sentence=sentence(how, queues, failed),
-        links=links(how, jobs=source is not None, milliseconds=milliseconds),
+        links=links(
+            how, jobs=source is not None, milliseconds=milliseconds, outside=_outside()
+        ),
         queues=queues,
         workers=[worker_row(*each) for each in how.of(Kind.WORKER)],
         failed=failed[:_GROUPS] if source else None,
@@ -64,3 +70,8 @@ def overview() -> Overview:
             Transition.objects.select_related("target").order_by("-at")[:_TRANSITIONS]
         ),
     )
+
+
+def _outside() -> Link:
+    pinged = next((ago for (ago,) in rows(sql.PINGED)), None)
+    return outside(pinged, wanted=bool(outlets().ping), every=PING_EVERY)

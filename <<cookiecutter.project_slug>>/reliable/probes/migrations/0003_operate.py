@@ -4,7 +4,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('reliable_probes', '0001_initial'),
+        ('reliable_probes', '0002_alarms'),
     ]
 
     operations = [
