@@ -119,6 +119,8 @@ def test_a_silent_queue_is_named_with_its_cause_and_what_waits(viewer: Client) -
     text = said(viewer)
     assert "✕ silent" in text
     assert "0 of 0 no workers" in text
+    # What a dead worker said once is not how it is.
+    assert text.count("busy when it reported last") == 1
 
 
 def test_a_dead_beat_leaves_queues_unknown_and_not_0(viewer: Client) -> None:

@@ -67,7 +67,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker. other: its release is not the one of this page's process. seen: seconds ago."""
+    """A worker. other: its release is not the one of this page's process. seen: seconds ago.
+
+    gone: it has not reported for so long that its slots are not known any more.
+    """
 
     name: str
     state: State
@@ -78,6 +81,7 @@ class WorkerRow:
     slots: Sequence[Slot]
     unstarted: int
     seen: float | None
+    gone: bool
     latency: float | None
 
     @property
@@ -163,6 +167,7 @@ def worker_row(worker: Seen, verdict: Verdict) -> WorkerRow:
         slots=[*busy, *(Slot() for _ in range(report.slots - len(busy)))],
         unstarted=report.unstarted,
         seen=worker.seen_ago,
+        gone=not _reports(worker),
         latency=worker.latency,
     )
 
