@@ -6,12 +6,12 @@ from typing import NamedTuple
 from django.db import DatabaseError
 
 from reliable.probes import sql
-from reliable.probes.beat import Sender
 from reliable.probes.database import Session
 from reliable.probes.diagnosis import evidence
 from reliable.probes.options import options
 from reliable.probes.promises import queue_of
 from reliable.probes.seen import Seen, look
+from reliable.probes.sender import Sender
 from reliable.probes.states import Kind
 
 # Seconds that a request waits for an answer, and between two looks.

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reliable.probes.diagnosis import Verdict, seconds
+from reliable.probes.diagnosis import Verdict
 from reliable.probes.health import WORST, Health
+from reliable.probes.sentences import seconds
 from reliable.probes.states import Hop, Kind, State
 
 # So many pings may be missing before that is no accident.

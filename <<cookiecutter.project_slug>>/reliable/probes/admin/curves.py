@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from reliable.probes.diagnosis import seconds
+from reliable.probes.sentences import seconds
 
 #: Points of a curve, and the seconds of each: a day.
 POINTS, STEP = 48, 1800

@@ -58,9 +58,7 @@ def overview() -> Overview:
     return Overview(
         at=timezone.now(),
         sentence=sentence(how, queues, failed),
-        links=links(
-            how, jobs=source is not None, milliseconds=milliseconds, outside=_outside()
-        ),
+        links=links(how, jobs=source is not None, milliseconds=milliseconds, outside=_outside()),
         queues=queues,
         workers=[worker_row(*each) for each in how.of(Kind.WORKER)],
         failed=failed[:_GROUPS] if source else None,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reliable.probes.admin.rows import QueueRow
-from reliable.probes.diagnosis import seconds
 from reliable.probes.health import Health, Judged
 from reliable.probes.numbers import counted
 from reliable.probes.promises import queue_of
+from reliable.probes.sentences import seconds
 from reliable.probes.states import FAILING, Hop, Kind, State
 from reliable.provider import FailedGroup
 

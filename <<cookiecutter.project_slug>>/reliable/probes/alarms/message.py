@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reliable.probes.diagnosis import Verdict, seconds
+from reliable.probes.diagnosis import Verdict
 from reliable.probes.seen import Seen
+from reliable.probes.sentences import seconds
 from reliable.probes.states import Hop, State
 
 # By the link that failed, for what is silent.

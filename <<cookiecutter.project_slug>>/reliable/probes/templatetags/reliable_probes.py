@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from reliable.probes import diagnosis, numbers
+from reliable.probes import numbers, sentences
 from reliable.probes.states import State
 
 register = template.Library()
@@ -41,7 +41,7 @@ def state_of(state: str, word: str = "") -> SafeString:
 @register.filter
 def lasting(seconds: float | None) -> str:
     """`42 s`, `6 min 52 s`."""
-    return "-" if seconds is None else diagnosis.seconds(seconds)
+    return "-" if seconds is None else sentences.seconds(seconds)
 
 
 @register.filter
@@ -49,7 +49,7 @@ def latency(seconds: float | None) -> str:
     """`0.04 s`, `42 s`."""
     if seconds is None:
         return "unknown"
-    return f"{seconds:.2f} s" if seconds < _HUNDREDTHS else diagnosis.seconds(seconds)
+    return f"{seconds:.2f} s" if seconds < _HUNDREDTHS else sentences.seconds(seconds)
 
 
 @register.filter
@@ -72,7 +72,7 @@ def ago(moment: datetime | None) -> SafeString | str:
     seconds = (timezone.now() - moment).total_seconds()
     # The largest unit alone: a list is read at a glance.
     whole = abs(round(seconds))
-    lasts = f"{whole} s" if whole < _TENTHS else " ".join(diagnosis.seconds(whole).split()[:2])
+    lasts = f"{whole} s" if whole < _TENTHS else " ".join(sentences.seconds(whole).split()[:2])
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
