@@ -1,4 +1,4 @@
-"""`make benchmark B=probes`: what probes cost a worker, how long `/health/queues` and `/metrics` take.
+"""`make benchmark B=probes`: what probes cost a worker; how long its health and metrics take.
 
 The cost is the processor time that a worker's processes use with probes minus that without, each
 over some minutes in which nothing else is to be done, as a share of the time that passed.

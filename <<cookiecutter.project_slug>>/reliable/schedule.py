@@ -7,7 +7,7 @@
             missed="each",
             at_most=3,
         ),
-        "warm-prices": Entry("shop.tasks.warm_prices", every(minutes=5), expires=300),
+        "warm-prices": Entry("orders.tasks.warm_prices", every(minutes=5), expires=300),
     }
 
 It is validated once into `settings.SCHEDULE`; every part reads that setting, never the file.

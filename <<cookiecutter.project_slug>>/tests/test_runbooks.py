@@ -129,7 +129,7 @@ def test_each_metric_that_is_named_is_in_a_scrape(client: Client) -> None:
         assert named <= there, place
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="CI installs promtool")
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: apt-get install prometheus")
 def test_prometheus_takes_the_rules_and_they_do_what_they_say() -> None:
     for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
         done = subprocess.run(

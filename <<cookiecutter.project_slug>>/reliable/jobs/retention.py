@@ -3,7 +3,7 @@
 RELIABLE_JOBS_KEPT = {
     "succeeded": 3 * 86400,                        # every task
     "orders.tasks.charge": 365 * 86400,            # this one, in every state
-    "shop.tasks.count": {"succeeded": 3600},       # this one, in this state
+    "orders.tasks.count": {"succeeded": 3600},       # this one, in this state
 }
 """
 

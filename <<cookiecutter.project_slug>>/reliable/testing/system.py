@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from celery import current_app
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from kombu import pools
@@ -248,11 +249,19 @@ def connected_to(servers: Servers, database: str) -> Iterator[None]:
         **original["OPTIONS"],
         "host": str(servers.postgresql.sockets),
     }
+    _forget_content_types()
     try:
         yield
     finally:
         connection.close()
         connection.settings_dict.update(original)
+        _forget_content_types()
+
+
+def _forget_content_types() -> None:
+    # Django caches their numbers, which differ from database to database.
+    if apps.is_installed("django.contrib.contenttypes"):
+        apps.get_model("contenttypes.ContentType").objects.clear_cache()
 
 
 def _point_celery_at(url: str) -> None:

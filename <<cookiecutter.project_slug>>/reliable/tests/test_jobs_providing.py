@@ -14,7 +14,7 @@ from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 
 
-def _job(state: State, task: str = "shop.tasks.ship", **fields: Any) -> Job:
+def _job(state: State, task: str = "orders.tasks.ship", **fields: Any) -> Job:
     if state in {State.FAILED, State.SUCCEEDED}:
         fields.setdefault("finished_at", Now())
     fields = {"queue": "mail", **fields}
@@ -42,25 +42,25 @@ def test_queues_are_counted_by_what_their_jobs_do() -> None:
 @pytest.mark.django_db
 def test_dead_letters_are_grouped_by_task_and_exception_and_changed_by_group() -> None:
     for _ in range(3):
-        _job(State.FAILED, exception="Timeout", place="shop.post.send")
+        _job(State.FAILED, exception="Timeout", place="orders.post.send")
     other = _job(State.FAILED, exception="ValueError")
-    _job(State.FAILED, task="shop.tasks.charge", exception="Timeout")
+    _job(State.FAILED, task="orders.tasks.charge", exception="Timeout")
     source = JobsProvider()
     groups = {(each.task, each.error): each for each in source.failed()}
     assert {name: each.count for name, each in groups.items()} == {
-        ("shop.tasks.ship", "Timeout shop.post.send"): 3,
-        ("shop.tasks.ship", "ValueError"): 1,
-        ("shop.tasks.charge", "Timeout"): 1,
+        ("orders.tasks.ship", "Timeout orders.post.send"): 3,
+        ("orders.tasks.ship", "ValueError"): 1,
+        ("orders.tasks.charge", "Timeout"): 1,
     }
-    unwanted = groups["shop.tasks.ship", "ValueError"]
+    unwanted = groups["orders.tasks.ship", "ValueError"]
     assert unwanted.example == str(other.pk)
-    assert source.retry(groups["shop.tasks.ship", "Timeout shop.post.send"].key, by="ops") == 3
+    assert source.retry(groups["orders.tasks.ship", "Timeout orders.post.send"].key, by="ops") == 3
     assert Job.objects.filter(state=State.WAITING).count() == 3
     assert source.discard(unwanted.key, by="ops") == 1
     other.refresh_from_db()
     assert other.state == State.CANCELLED
     assert "by ops" in other.error
-    assert [each.task for each in source.failed()] == ["shop.tasks.charge"]
+    assert [each.task for each in source.failed()] == ["orders.tasks.charge"]
 
 
 def test_a_relay_is_known_until_it_leaves_and_a_dead_one_until_it_is_replaced(

@@ -60,7 +60,7 @@ def links(now: Overview) -> dict[str, str]:
     return {link.name: link.state for link in now.links}
 
 
-def fail(number: int, task: str = "shop.tasks.charge_order") -> None:
+def fail(number: int, task: str = "orders.tasks.charge_order") -> None:
     Job.objects.bulk_create(
         Job(
             id=ids.new(),
@@ -68,7 +68,7 @@ def fail(number: int, task: str = "shop.tasks.charge_order") -> None:
             queue="mail",
             state="failed",
             exception="ProviderAway",
-            place="shop.payments.charge",
+            place="orders.payments.charge",
             error="ProviderAway: 503",
             finished_at=timezone.now(),
         )
@@ -173,7 +173,7 @@ def test_failed_jobs_wait_for_a_decision(viewer: Client) -> None:
     assert (now.sentence.word, now.sentence.state) == ("failed jobs", "late")
     assert now.sentence.more == ["37 failed jobs wait for a decision."]
     text = said(viewer)
-    assert "37 shop.tasks.charge_order ProviderAway shop.payments.charge" in text
+    assert "37 orders.tasks.charge_order ProviderAway orders.payments.charge" in text
     assert "Retry 37" not in text
 
 
@@ -361,7 +361,7 @@ def test_a_group_of_failures_is_retried_or_discarded_after_a_preview(
 ) -> None:
     watched.healthy()
     fail(37)
-    fail(2, "shop.tasks.ship_order")
+    fail(2, "orders.tasks.ship_order")
     page = operator.get(PAGE).content.decode()
     [address] = re.findall(
         rf'href="([^"]*do={do}[^"]*)"[^>]*>[^<]*<span[^>]*>[^<]*tasks.charge', page
@@ -372,7 +372,7 @@ def test_a_group_of_failures_is_retried_or_discarded_after_a_preview(
     group = address.rpartition("group=")[2]
     answer = operator.post(f"{PAGE}failed/", {"do": do, "group": group})
     assert answer.headers["location"] == PAGE
-    assert Job.objects.filter(state=state, task="shop.tasks.charge_order").count() == 37
+    assert Job.objects.filter(state=state, task="orders.tasks.charge_order").count() == 37
     assert Job.objects.filter(state="failed").count() == 2
     [line] = LogEntry.objects.all()
     assert "37 jobs" in line.change_message

@@ -23,9 +23,9 @@ PAGE = "/admin/reliable_probes/target/"
 _ALL = ["critical", "mail", "slow", "default"]
 
 FAILURES = (
-    ("shop.tasks.charge_order", "mail", "ProviderAway", "shop.payments.Provider.charge", 21),
-    ("shop.tasks.email_receipt", "mail", "SMTPServerDisconnected", "shop.services.receipt", 12),
-    ("shop.tasks.ship_order", "default", "timed out", "shop.services.ship", 4),
+    ("orders.tasks.charge_order", "mail", "ProviderAway", "orders.payments.Provider.charge", 21),
+    ("orders.tasks.email_receipt", "mail", "SMTPServerDisconnected", "orders.services.receipt", 12),
+    ("orders.tasks.ship_order", "default", "timed out", "orders.services.ship", 4),
 )
 
 
@@ -57,7 +57,7 @@ def _waiting(number: int) -> None:
     Job.objects.bulk_create(
         Job(
             id=ids.new(),
-            task="shop.tasks.email_receipt",
+            task="orders.tasks.email_receipt",
             queue="mail",
             run_at=watched.ago(409 - each),
         )
@@ -176,7 +176,7 @@ def test_by_keyboard_and_without_a_script(system: System, visitor: Visitor, ada:
     button = page.get_by_role("button", name="Retry 21 jobs")
     button.focus()
     page.keyboard.press("Enter")
-    page.get_by_text("21 jobs retried: shop.tasks.charge_order").wait_for()
+    page.get_by_text("21 jobs retried: orders.tasks.charge_order").wait_for()
     assert Job.objects.filter(state="waiting").count() == 21
     pause = page.get_by_role("link", name="Pause mail")
     pause.focus()

@@ -69,7 +69,9 @@ def probed(system: System, listener: Listener, mailbox: Mailbox) -> Probed:
 EMAIL_BACKEND = "somebody.elses.CeleryEmailBackend"
 EMAIL_HOST, EMAIL_PORT = "127.0.0.1", {mailbox.port}
 """
-    return Probed(system, f"RELIABLE_ALARMS = {told!r}\n{mailer}")
+    probed = Probed(system, f"RELIABLE_ALARMS = {told!r}\n{mailer}")
+    system.relay()
+    return probed
 
 
 def _hooked(listener: Listener) -> list[tuple[str, str, str]]:

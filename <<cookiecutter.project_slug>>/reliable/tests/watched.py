@@ -76,8 +76,8 @@ def healthy() -> None:
     target("beat", "beat", state="ok", seen_at=ago(3), release=RELEASE)
     target("relay", f"{HOST}:4711", state="ok", seen_at=ago(2), release=RELEASE)
     busy = {
-        "mail": (("shop.tasks.email_receipt", 4.2),),
-        "slow": (("shop.tasks.report_day", 21.0),),
+        "mail": (("orders.tasks.email_receipt", 4.2),),
+        "slow": (("orders.tasks.report_day", 21.0),),
     }
     for queue in declared():
         worker(queue, busy.get(queue, ()))
