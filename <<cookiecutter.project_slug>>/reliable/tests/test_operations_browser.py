@@ -168,7 +168,7 @@ def test_by_keyboard_and_without_a_script(system: System, visitor: Visitor, ada:
     system.web(wsgi="reliable.testing.strict_site")
     page = visitor.window(ada, javascript=False)
     page.goto(PAGE)
-    retry = page.get_by_role("link", name=re.compile(r"Retry 21 of shop\.tasks\.charge_order"))
+    retry = page.get_by_role("link", name=re.compile(r"Retry 21 of orders\.tasks\.charge_order"))
     retry.focus()
     page.keyboard.press("Enter")
     page.get_by_text("21 jobs will be retried").wait_for()
