@@ -3,7 +3,7 @@
 With `worker_disable_prefetch` a child that has ended its job waits until its parent has asked the
 broker for the next one, which takes as long as a short job does. Here the parent may hold one job
 more than it has children, while jobs end within milliseconds. Never a plain task, which nobody else
-could take from it; a job that is held back behind a long one is offered again by the relay.
+could take from it; a job that waits behind a long one for two beats is offered to other workers.
 """
 
 import time
