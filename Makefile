@@ -32,7 +32,7 @@ matrix: install  ## test a generated project on each Python here, and on the nex
 system: install  ## test a generated project on the system's own PostgreSQL and Redis
 	@$(BIN)/python scripts/matrix.py --system-servers
 
-benchmark: install  ## measure; B=development (the default), dispatch, checks or jobs; M=one measure of jobs
+benchmark: install  ## measure; B=development (the default), dispatch, checks, jobs, admin, probes, witnesses; M=one measure
 	@$(BIN)/python benchmarks/$(or $(B),development).py $(M)
 
 clean:  ## delete what these commands made

@@ -10,10 +10,15 @@ import argparse
 import sys
 from pathlib import Path
 
-MEASURES = ("enqueue", "latency", "relay", "execution", "peers", "backlog")
+MEASURES = ("enqueue", "latency", "relay", "execution", "peers", "batches", "backlog")
 
 # Of no use but to be measured.
-PEERS = ("django-celery-outbox==0.4.*", "procrastinate[django]==3.*", "django-tasks-db[compat]")
+PEERS = (
+    "django-celery-outbox==0.4.*",
+    "procrastinate[django]==3.*",
+    "django-tasks-db[compat]",
+    "pgqueuer==1.*",
+)
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """A generated project passes its own checks and tests, in real runs and as its makers get it."""
 
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,7 +110,9 @@ def test_make_test_passes_at_once(
     )
     before = sources(folder)
     printed = passes(folder, "test")
-    counted = re.search(r"^=+ (?:([0-9]+) passed) in [0-9.]+s.*=+$", printed, re.MULTILINE)
+    # Nothing is skipped, but for the rules of Prometheus where its promtool is not installed.
+    skipped = "" if shutil.which("promtool") else ", 1 skipped"
+    counted = re.search(rf"^=+ ([0-9]+) passed{skipped} in [0-9.]+s.*=+$", printed, re.MULTILINE)
     assert counted, printed
     assert int(counted[1]) > 0
     assert sources(folder) == before
@@ -211,7 +214,7 @@ def test_the_requirements_are_what_make_lock_compiles_whatever_was_answered(
 ) -> None:
     folder = checkout(bake(**BAKES[which]))
     before = requirements(folder)
-    assert set(before) == {"production.txt", "dev.txt", "deploy.txt"}
+    assert set(before) == {"production.txt", "dev.txt", "browser.txt", "deploy.txt"}
     passes(folder, "lock")
     assert requirements(folder) == before
 

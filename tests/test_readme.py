@@ -38,7 +38,9 @@ WORKER_READY = r"^worker-images +\| .* ready\.$"
 MAIL_READY = r"^worker-mail +\| .* ready\.$"
 
 # What looks like a path, between backticks; `make` creates the file that is not there yet.
-PATHS = re.compile(r"`([\w.-]*/[\w./-]*|[\w.-]*\.(?:md|py|ya?ml|toml|txt|example|env)|\.\w+)`")
+PATHS = re.compile(
+    r"`(?!/|\.\.\./)([\w.-]*/[\w./-]*|[\w.-]*\.(?:md|py|ya?ml|toml|txt|example|env)|\.\w+)`"
+)
 MADE = {".env"}
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,18 +1,24 @@
-"""Periodic tasks, reviewed and deployed with the code; beat reads them at start.
+"""Periodic tasks, reviewed and deployed with the code: docs/how-to/scheduling.md.
 
-Each entry may be late or missed while beat is down, and is not repeated:
-https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html
+Beat runs on every host, and each tick happens once.
 """
 
-from typing import Any
+from config.settings.probes import RELIABLE_PROBES
+from reliable.schedule import Entry, crontab, every
 
-from celery.schedules import crontab
-
-SCHEDULE: dict[str, dict[str, Any]] = {
-    "clear-expired-sessions": {
-        "task": "accounts.tasks.clear_expired_sessions",
-        "schedule": crontab(hour="4", minute="10"),
-        # A tick that nobody took within an hour is dropped: tomorrow's does the same work.
-        "options": {"expires": 3600},
-    },
+SCHEDULE = {
+    # Asks each queue and worker whether it moves; without it `/health/queues` answers 503.
+    "probe": Entry(
+        "reliable.probes.tick",
+        every(seconds=RELIABLE_PROBES["interval"]),
+        missed="skip",
+        expires=RELIABLE_PROBES["interval"],
+    ),
+    "clear-expired-sessions": Entry(
+        "accounts.tasks.clear_expired_sessions",
+        crontab("10 4 * * *"),
+        # Tomorrow's does the same work.
+        missed="skip",
+        expires=3600,
+    ),
 }

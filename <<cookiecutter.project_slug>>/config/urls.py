@@ -6,7 +6,9 @@ from django.views.generic import RedirectView
 to_admin = [path("", RedirectView.as_view(pattern_name="admin:index"))]
 
 urlpatterns = [
+    path("admin/runbooks/", include("reliable.probes.runbooks")),
     path("admin/", admin.site.urls),
+    path("", include("reliable.probes.urls")),
     # example: begin
     path("", include("shop.urls")),
     # example: end

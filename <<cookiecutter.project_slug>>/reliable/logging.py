@@ -154,7 +154,7 @@ def _started(task_id: str, task: Any, **_: Any) -> None:
     if request.is_eager:  # inside a web request or another task, whose ids stay
         return
     clear_contextvars()
-    if getattr(task, "runs_jobs", False):  # jobs have lines of their own
+    if _says_nothing(task):
         return
     bind_contextvars(**task_ids(task.name, task_id, request))
     request.reliable_started = time.monotonic()
@@ -162,8 +162,13 @@ def _started(task_id: str, task: Any, **_: Any) -> None:
 
 
 def _succeeded(sender: Any, **_: Any) -> None:
-    if not getattr(sender, "runs_jobs", False):
+    if not _says_nothing(sender):
         logger.info("task_succeeded", **_duration(sender))
+
+
+def _says_nothing(task: Any) -> bool:
+    """Jobs have lines of their own, and a healthy probe is no news."""
+    return getattr(task, "runs_jobs", False) or getattr(task, "says_nothing", False)
 
 
 def _retrying(request: Any, reason: Any = "Its worker was stopped.", **_: Any) -> None:

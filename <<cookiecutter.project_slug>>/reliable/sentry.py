@@ -28,7 +28,7 @@ def report_errors(dsn: str, *, release: str) -> None:
     # Their lines say what is reported anyway. gunicorn's parent, besides, must not send from a
     # thread while it forks.
     said_twice = ("django_structlog.middlewares.request", "multiprocessing")
-    ours = ("reliable.logging", "reliable.jobs")
+    ours = ("reliable.logging", "reliable.jobs", "reliable.probes.changes")
     for logger in (*ours, *said_twice, "gunicorn.error"):
         ignore_logger(logger)
     try:

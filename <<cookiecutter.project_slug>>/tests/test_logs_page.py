@@ -1,4 +1,4 @@
-"""docs/logs-and-checks.md names what durable tasks log."""
+"""docs/logs-and-checks.md names what durable tasks and probes log."""
 
 import ast
 import re
@@ -15,10 +15,11 @@ def events() -> set[str]:
     """What the code calls its lines: each string that is nothing but such a name."""
     return {
         str(node.value)
-        for file in (PROJECT / "reliable" / "jobs").glob("*.py")
+        for part in ("jobs", "probes")
+        for file in (PROJECT / "reliable" / part).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
-        and re.fullmatch(r"(?:job|relay|worker|queue)\.[a-z_]+", str(node.value))
+        and re.fullmatch(r"(?:job|relay|worker|queue|probe|alarm)\.[a-z_]+", str(node.value))
     }
 
 

@@ -311,9 +311,8 @@ def test_the_page_of_celery_settings_names_each_setting_and_no_other() -> None:
 def test_the_page_of_celery_settings_gives_the_value_of(name: str) -> None:
     value = getattr(settings, name, settings.CELERY_BROKER_TRANSPORT_OPTIONS.get(name))
     literal = re.fullmatch(r"`(.+)`", documented()[name])
-    # What comes from queues.yml, schedule.py or the environment is described in words.
+    # What comes from queues.yml or the environment is described in words.
     derived = {
-        "CELERY_BEAT_SCHEDULE",
         "CELERY_BROKER_TRANSPORT_OPTIONS",
         "CELERY_BROKER_URL",
         "CELERY_TASK_QUEUES",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["effect", "noop"]
 PROCESSES = 2
+TASKS = ("--include", "durable.tasks")
 # Of each process. Bodies that are not async still run one at a time, but its own statements overlap
 # with them: 1.4 times as many tasks as with its default of 1, and 10 adds nothing.
 PROCRASTINATES_CONCURRENCY = "4"
@@ -23,12 +24,12 @@ SUCCEEDED = "SELECT count(*) FROM reliable_job WHERE state = 'succeeded'"
 def worker(stage: Stage) -> tuple["Program", str]:
     """The project's worker as production starts it, with the tasks of this benchmark."""
     program = stage.system.layout().worker("default", concurrency=PROCESSES)
-    arguments = (*program.arguments, "--include", "durable.tasks")
-    return replace(program, arguments=arguments), " ready."
+    return replace(program, arguments=(*program.arguments, *TASKS)), " ready."
 
 
 def relay(stage: Stage) -> tuple["Program", str]:
-    return stage.system.layout().relay(), "relay.started"
+    program = stage.system.layout().relay()
+    return replace(program, arguments=(*program.arguments, *TASKS)), "relay.started"
 
 
 def plain(stage: Stage, kind: Kind) -> Contestant:
@@ -43,7 +44,7 @@ def plain(stage: Stage, kind: Kind) -> Contestant:
     )
 
 
-def durable(stage: Stage, kind: Kind) -> Contestant:
+def durable(stage: Stage, kind: Kind | Literal["batched"]) -> Contestant:
     from durable import tasks
 
     return Contestant(
@@ -51,7 +52,7 @@ def durable(stage: Stage, kind: Kind) -> Contestant:
         [worker(stage), relay(stage)],
         partial(enqueue, getattr(tasks, f"durable_{kind}")),
         "job.succeeded",
-        EFFECTS if kind == "effect" else SUCCEEDED,
+        SUCCEEDED if kind == "noop" else EFFECTS,
     )
 
 

@@ -28,6 +28,11 @@ def durable_effect(number: int) -> None:
     bodies.one_insert(number)
 
 
+@durable_task(queue="default", batch=50)  # type: ignore[untyped-decorator]
+def durable_batched(number: int) -> None:
+    bodies.one_insert(number)
+
+
 @shared_task(base=DjangoTask, acks_late=True, queue="default")  # type: ignore[untyped-decorator]
 def plain_start(name: str) -> None:
     bodies.note_start(name)

@@ -10,7 +10,9 @@ from config.settings.core import *
 from config.settings.database import *
 from config.settings.logging import *
 from config.settings.mail import *
+from config.settings.probes import *
 from config.settings.queues import *
+from config.settings.schedule import *
 from config.settings.security import *
 from config.settings.supervisor import *
 from config.settings.web import *

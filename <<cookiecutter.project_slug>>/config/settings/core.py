@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "reliable",
     "reliable.jobs",
+    "reliable.probes",
     "accounts",
     # example: begin
     "shop",

@@ -18,6 +18,8 @@ ALLOWED_HOSTS = env.list(
 # TLS ends at nginx, which sets the header and removes one that a visitor sent.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = not DEBUG
+# Who checks from the same machine speaks no TLS, and takes a redirect for an answer.
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|health/.*|metrics)$"]
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 

@@ -12,7 +12,7 @@ SUPERVISOR = SupervisorSettings(
     wsgi="config.wsgi",
     web_config="config.gunicorn",
     celery_app="config",
-    # Sockets and beat's state. Not below /run, which is empty after a reboot.
+    # Sockets. Not below /run, which is empty after a reboot.
     run_dir=env.path("RUN_DIR", default=DEVELOPMENT.sockets),
     log_dir=env.path("LOG_DIR", default=DEVELOPMENT.logs),
 )

@@ -125,11 +125,13 @@ def _workers(app: Celery, broker: Any, queues: Mapping[str, Any]) -> Iterator[Fi
     read = {queue["name"] for each in reading.values() for queue in each}
     # A worker reads a queue's list of durable tasks beside the queue.
     lists = {name for name in app.amqp.queues if of_job_queue(name)}
+    # Probes ask each worker in a list of its own, under Celery's name for it.
+    own = {f"{worker}.dq2" for worker in reading}
     for name in dict.fromkeys([*(queues or app.amqp.queues), *sorted(lists)]):
         if name not in read:
             yield Finding("reliable.E032", name, f"No running worker reads the queue {name}.")
     if queues:
-        for name in sorted(read - set(queues) - lists):
+        for name in sorted(read - set(queues) - lists - own):
             yield Finding("reliable.W120", name, f"A worker reads {name}, which nobody declared.")
     timeouts = {
         worker: (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)

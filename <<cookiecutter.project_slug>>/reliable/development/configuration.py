@@ -39,7 +39,7 @@ def programs(queues: Mapping[str, Queue], port: int) -> list[Program]:
         _reloading(everything.web(binds=(f"127.0.0.1:{port}",))),
         *(_reloading(everything.worker(queue, concurrency=1), overlap=True) for queue in queues),
         _reloading(everything.relay(), overlap=True),
-        _reloading(everything.beat()),
+        _reloading(everything.beat(), overlap=True),
     ]
 
 
@@ -83,7 +83,7 @@ def short_name(program: str) -> str:
 
 def full_name(program: str) -> str:
     """A program of the project as supervisor names it."""
-    return program if program == "beat" else f"{group(DEPLOY_ID)}:{program}"
+    return f"{group(DEPLOY_ID)}:{program}"
 
 
 def _reloading(program: Program, *, overlap: bool = False) -> Program:

@@ -1,6 +1,6 @@
 """What a relay says to the broker: how long is a list, and these jobs are due."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from kombu import Producer
 
 from reliable.jobs.runner import KILL_AFTER
 from reliable.jobs.tasks import RUNNER
+from reliable.jobs.worker import JOBS
 from reliable.queues import job_queue
 
 _HIGHEST = 9
@@ -25,6 +26,8 @@ class Offer(NamedTuple):
     time_limit: int
     headers: str
     run_at: Any
+    # Not in a batch, whatever its task says.
+    alone: bool
 
 
 class Broker:
@@ -37,7 +40,7 @@ class Broker:
         self.app: Any = app
         self._connection: Any = None
         self._producer: Any = None
-        self._templates: dict[tuple[str, str, int], tuple[Any, dict[str, Any]]] = {}
+        self._templates: dict[tuple[str, int | None, int], tuple[Any, dict[str, Any]]] = {}
 
     def length(self, queue: str) -> int:
         """Messages that wait in a queue's list of jobs, over all priorities."""
@@ -45,12 +48,19 @@ class Broker:
         declared = channel.queue_declare(queue=job_queue(queue))
         return int(declared.message_count)
 
-    def publish(self, offers: Iterable[Offer]) -> None:
-        """Send one message for each, in one batch."""
+    def publish(self, parcels: Iterable[Sequence[Offer]]) -> None:
+        """Send one message for each parcel, all at once. The jobs of one have their task, queue and
+        priority in common.
+        """
         producer = self._open()
         with producer.batch():
-            for offer in offers:
-                self._send(producer, offer)
+            for parcel in parcels:
+                self._send(producer, parcel)
+
+    @property
+    def producer(self) -> Any:
+        """Kombu's, for other messages over this connection."""
+        return self._open()
 
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
@@ -68,15 +78,20 @@ class Broker:
                 )
         return self._producer
 
-    def _send(self, producer: Any, offer: Offer) -> None:
-        key = offer.task, offer.queue, offer.time_limit
-        if key not in self._templates:
-            self._templates[key] = self._template(offer)
-        body, headers = self._templates[key]
+    def _send(self, producer: Any, parcel: Sequence[Offer]) -> None:
+        offer = parcel[0]
         job_id = str(offer.id)
+        if len(parcel) == 1:
+            soft: int | None = offer.time_limit
+            hard, jobs = offer.time_limit + KILL_AFTER, {}
+        else:
+            # Each body gets its own soft limit in the child.
+            soft, hard = None, sum(each.time_limit + KILL_AFTER for each in parcel)
+            jobs = {JOBS: [str(each.id) for each in parcel]}
+        body, headers = self._template(offer.task, soft, hard)
         producer.publish(
             body,
-            headers={**headers, "id": job_id, "root_id": job_id},
+            headers={**headers, "id": job_id, "root_id": job_id, **jobs},
             routing_key=job_queue(offer.queue),
             # The nameless exchange needs no binding, which a flush of the broker would take away.
             exchange="",
@@ -86,19 +101,22 @@ class Broker:
             priority=_HIGHEST - offer.priority,
         )
 
-    def _template(self, offer: Offer) -> tuple[Any, dict[str, Any]]:
+    def _template(self, task: str, soft: int | None, hard: int) -> tuple[Any, dict[str, Any]]:
         """Body and headers of a message of the Celery protocol, version 2, but for its id.
 
         https://docs.celeryq.dev/en/stable/internals/protocol.html
         """
-        message = self.app.amqp.as_task_v2(
-            str(offer.id),
-            RUNNER,
-            shadow=offer.task,
-            soft_time_limit=offer.time_limit,
-            time_limit=offer.time_limit + KILL_AFTER,
-            argsrepr="()",
-            kwargsrepr="{}",
-            ignore_result=True,
-        )
-        return message.body, message.headers
+        key = task, soft, hard
+        if key not in self._templates:
+            message = self.app.amqp.as_task_v2(
+                "",
+                RUNNER,
+                shadow=task,
+                soft_time_limit=soft,
+                time_limit=hard,
+                argsrepr="()",
+                kwargsrepr="{}",
+                ignore_result=True,
+            )
+            self._templates[key] = message.body, message.headers
+        return self._templates[key]

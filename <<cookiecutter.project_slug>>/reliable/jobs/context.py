@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -46,7 +47,11 @@ class NoJob(RuntimeError):  # noqa: N818
 
 @dataclass(slots=True)
 class Run:
-    """One attempt at a job, in the process that runs it."""
+    """One attempt at a job, in the process that runs it.
+
+    due: the moment of the schedule's tick that this job is, in UTC, however late it runs; None of a
+        job that is no tick.
+    """
 
     id: UUID
     claim_no: int
@@ -56,6 +61,7 @@ class Run:
     attempt: int
     max_attempts: int
     checkpoint: Any = None
+    due: datetime | None = None
     _children: Counter[tuple[str, str]] = field(default_factory=Counter)
     _said: float = -_PAUSE
     _asked: float = -_PAUSE

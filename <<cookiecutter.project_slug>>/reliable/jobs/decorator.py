@@ -7,7 +7,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, TypeVar, Unp
 
 from django.core.exceptions import ImproperlyConfigured
 
-from reliable.jobs.durable import DurableTask, Unique, registry
+from reliable.jobs.durable import LARGEST_BATCH, DurableTask, Unique, registry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +24,9 @@ class Options(TypedDict, total=False):
     give_up_on: tuple[type[BaseException], ...]
     time_limit: int
     atomic: bool
+    batch: int
     unique: Unique
+    debounce: float
     expires: float
     priority: int
     secret: Iterable[str]
@@ -56,8 +58,12 @@ def durable_task(function: Callable[..., Any] | None = None, /, **options: Any) 
     atomic: body and completion are one transaction: its effects in this database are there exactly
         once. False is for what takes long or speaks to others: at least once, with
         `current_job().idempotency_key`, and `current_job().step()` for exactly once per step.
+    batch: up to so many jobs, 50 at most, share one transaction if many of this task are due, each
+        in a savepoint of its own. For short bodies: what costs most, the commit, is then shared.
     unique: True: a call with the same arguments as a job that has not started is that job.
         "until_finished": or as one that runs.
+    debounce: seconds: `unique`, and each call puts the run off until so long after it, but never
+        longer than ten times that after the first.
     expires: seconds after which it need not start any more.
     priority: 0 to 9, and 9 is first.
     bind: pass this task as the first argument.
@@ -90,7 +96,7 @@ def _register(
         tags=tuple(tags),
         **options,
     )
-    _check_options(task)
+    check_options(task)
     other = registry.get(task.name)
     if other is not None and inspect.getsourcefile(other.function) != inspect.getsourcefile(
         function
@@ -102,18 +108,26 @@ def _register(
     return task
 
 
-def _check_options(task: DurableTask[..., Any]) -> None:
+def check_options(task: DurableTask[..., Any]) -> None:
+    """Raises ImproperlyConfigured that names the option at fault."""
     wrong = {
         "max_attempts": task.max_attempts < 1,
         "backoff": task.backoff < 0,
         "time_limit": task.limit is not None and task.limit < 1,
         "priority": not 0 <= task.priority <= 9,  # noqa: PLR2004 - the range of a message's
         "expires": task.expires is not None and task.expires <= 0,
+        "debounce": task.debounce is not None and task.debounce <= 0,
+        "batch": isinstance(task.batch, bool) or not 1 <= task.batch <= LARGEST_BATCH,
         "unique": task.unique not in {True, False, "until_finished"},
     }
     for option, is_wrong in wrong.items():
         if is_wrong:
             value = task.limit if option == "time_limit" else getattr(task, option)
             raise ImproperlyConfigured(f"{task.name}: {option} cannot be {value!r}.")
+    if task.batch > 1 and not task.atomic:
+        raise ImproperlyConfigured(
+            f"{task.name}: batch={task.batch} needs atomic=True, since the jobs of a batch are one"
+            " transaction. Leave one of the two out."
+        )
     for name in task.secret - set(task.signature.parameters):
         raise ImproperlyConfigured(f"{task.name}: secret= names no argument {name!r}.")

@@ -41,7 +41,13 @@ R = TypeVar("R")
 #: Seconds. A transaction that is open for longer keeps PostgreSQL from cleaning up behind it.
 LONGEST_ATOMIC = 300
 
+#: Jobs of one message and one transaction. More add little, and lose more when one is to blame.
+LARGEST_BATCH = 50
+
 _WITHOUT_DECLARATION = 60
+
+#: Calls that never pause put a debounced run off by so many times its `debounce`, and no longer.
+DEBOUNCED_AT_MOST = 10
 
 #: Every durable task of this release by its name.
 registry: dict[str, "DurableTask[..., Any]"] = {}
@@ -93,7 +99,9 @@ class DurableTask(Generic[P, R]):
     give_up_on: tuple[type[BaseException], ...] = ()
     limit: int | None = None
     atomic: bool = True
+    batch: int = 1
     unique: Unique = False
+    debounce: float | None = None
     expires: float | None = None
     priority: int = 5
     bind: bool = False
@@ -110,6 +118,7 @@ class DurableTask(Generic[P, R]):
             signature = signature.replace(parameters=parameters[1:])
         self.signature = signature
         self.positional = positional(signature)
+        self.unique = self.unique or self.debounce is not None
         self.__doc__ = self.function.__doc__
         self.__name__ = self.function.__name__
         self.__module__ = self.function.__module__
@@ -152,7 +161,7 @@ class DurableTask(Generic[P, R]):
         Raises NotHonoured for options of Celery's that a row cannot keep, with what to do instead.
         """
         for option in options:
-            self._refuse(option)
+            self.refuse(option)
         call = enqueue.Call(
             self,
             tuple(args),
@@ -169,10 +178,11 @@ class DurableTask(Generic[P, R]):
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _REFUSED:
-            self._refuse(name)
+            self.refuse(name)
         raise AttributeError(f"{self!r} has no attribute {name!r}")
 
-    def _refuse(self, option: str) -> NoReturn:
+    def refuse(self, option: str) -> NoReturn:
+        """Raise NotHonoured: what cannot be honoured, and what to do instead."""
         instead = _REFUSED.get(option, "Its options are countdown, eta, queue, expires, priority")
         raise NotHonoured(f"{self.name}: a durable task has no `{option}`. {instead}.")
 
@@ -194,6 +204,11 @@ class DurableTask(Generic[P, R]):
         default = declared["soft_time_limit"] if declared else _WITHOUT_DECLARATION
         return self.limit or (min(default, LONGEST_ATOMIC) if self.atomic else default)
 
+    @property
+    def longest_debounce(self) -> float | None:
+        """Seconds from the first call to the run, if the calls never pause."""
+        return None if self.debounce is None else self.debounce * DEBOUNCED_AT_MOST
+
     @cached_property
     def columns(self) -> str:
         """What each job of this task has in common: members of a JSON object, for sql.ENQUEUE."""
@@ -201,7 +216,7 @@ class DurableTask(Generic[P, R]):
             "task": self.name,
             "queue": self.queue,
             "priority": self.priority,
-            "countdown": 0,
+            "countdown": self.debounce or 0,
             "max_attempts": self.max_attempts,
             "backoff": self.backoff,
             "time_limit": self.time_limit,
@@ -210,7 +225,7 @@ class DurableTask(Generic[P, R]):
             "unique_running": self.unique == "until_finished",
         }
         if self.expires is not None:
-            columns["expires_in"] = self.expires
+            columns["expires_in"] = (self.debounce or 0) + self.expires
         return json.dumps(columns)[1:-1]
 
     def problem(self) -> str | None:

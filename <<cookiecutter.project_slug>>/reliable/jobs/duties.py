@@ -4,16 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import connections
 
-from reliable.jobs import sql, transitions
+from reliable.jobs import retention, sql, tally, transitions
 from reliable.jobs.database import Session
-from reliable.jobs.states import FINISHED, Outcome, State
+from reliable.jobs.states import Outcome
 from reliable.jobs.transitions import Claim, Ending, give_back
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -23,23 +23,21 @@ EVERY = 2.0
 DEAD_AFTER = 15.0
 # Rows of one statement.
 AT_ONCE = 500
-
-#: Seconds that finished jobs are kept, by state.
-KEPT: dict[str, float] = {
-    State.SUCCEEDED: 7 * 86400,
-    State.CANCELLED: 30 * 86400,
-    State.EXPIRED: 30 * 86400,
-    State.FAILED: 90 * 86400,
-}
+# Seconds of a round in which finished jobs are deleted.
+PURGE_FOR = 0.5
 
 
 class Duties(threading.Thread):
-    """A relay's second thread, with a session of its own: reap, expire, purge, resume."""
+    """A relay's second thread, with a session of its own: reap, expire, resume, adopt,
+    tally, purge.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="jobs-duties", daemon=True)
         self.session = Session()
         self.reaper = Reaper(self.session)
+        self.walks = retention.walks()
+        self._unfinished: list[retention.Walk] = []
         self._stopping = threading.Event()
         self._lost = False
 
@@ -69,10 +67,12 @@ class Duties(threading.Thread):
         for duty, work in {
             "reap": self.reaper.take,
             "expire": self._expire,
-            "purge": self._purge,
             "resume": self._resume,
+            "adopt": self._adopt,
+            "tally": self._tally,
         }.items():
             self._alone(duty, work)
+        self._purge()
 
     def _alone(self, duty: str, work: Callable[[], Any]) -> None:
         raw = self.session.raw
@@ -85,14 +85,26 @@ class Duties(threading.Thread):
         transitions.expire(self.session, AT_ONCE)
 
     def _purge(self) -> None:
-        kept = {**KEPT, **getattr(settings, "RELIABLE_JOBS_KEPT", {})}
-        for state in FINISHED:
-            parameters = {"state": str(state), "seconds": kept[state], "limit": AT_ONCE}
-            self.session.execute(sql.PURGE, parameters)
+        """A step of each walk, and more of them for as long as the round allows."""
+        end = time.monotonic() + PURGE_FOR
+        self._unfinished = self.walks
+        while self._unfinished and time.monotonic() < end and not self._stopping.is_set():
+            walks, self._unfinished = self._unfinished, []
+            self._alone("purge", partial(self._step, walks))
+
+    def _step(self, walks: list[retention.Walk]) -> None:
+        self._unfinished = [walk for walk in walks if walk.step(self.session)]
+
+    def _tally(self) -> None:
+        tally.tally(self.session)
 
     def _resume(self) -> None:
         for name, _ in self.session.rows(sql.RESUME):
             logger.info("queue.resumed", queue=name, reason="its pause has ended")
+
+    def _adopt(self) -> None:
+        # A claim that did not see yet that its queue has a limit.
+        self.session.execute(sql.ADOPT)
 
 
 @dataclass(slots=True)
@@ -105,9 +117,10 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Held:
-    """A running job: whether it may kill workers, and the seconds that it may take."""
+    """A running job: whether it may kill workers, is in a batch, and how long it may take."""
 
     suspect: bool
+    batched: bool
     seconds_allowed: float
 
 
@@ -138,11 +151,11 @@ class Reaper:
         self._looked_at = now
         beats: dict[UUID, Any] = {}
         self._held = {}
-        for worker, beat, job_id, claim_no, suspect, seconds in found:
+        for worker, beat, job_id, claim_no, suspect, batched, seconds in found:
             beats[worker] = beat
             held = self._held.setdefault(worker, {})
             if job_id is not None:
-                held[Claim(job_id, claim_no)] = _Held(suspect, seconds)
+                held[Claim(job_id, claim_no)] = _Held(suspect, batched, seconds)
         claims = {claim: True for held in self._held.values() for claim in held}
         self._workers = _older(self._workers, beats, passed)
         self._jobs = _older(self._jobs, claims, passed)
@@ -160,18 +173,25 @@ class Reaper:
                 for claim, job in held.items()
                 if self._jobs[claim].seconds > job.seconds_allowed
             ]
-            self._give_back(worker, late, Ending(Outcome.TIMED_OUT, "It ran past its deadline."))
+            why = "It ran past its deadline."
+            self._give_back(worker, late, Ending(Outcome.TIMED_OUT, why, solo=True))
 
     def _bury(self, worker: UUID, held: "dict[Claim, _Held]") -> None:
-        """Charge who ran alone, or was the only suspect; of several, each may have been it."""
+        """Charge who ran alone, or was the only suspect; of several, each may have been it.
+
+        Those of a batch run solo next, and are suspects only if that takes another worker along.
+        """
         suspects = [claim for claim, job in held.items() if job.suspect]
         guilty = suspects if len(suspects) == 1 else list(held) if len(held) == 1 else []
-        others = [claim for claim in held if claim not in guilty]
+        batched = [claim for claim, job in held.items() if job.batched]
+        guilty = [claim for claim in guilty if claim not in batched]
+        others = [claim for claim in held if claim not in guilty and claim not in batched]
         why = "Its worker has gone without a word."
         self._give_back(worker, guilty, Ending(Outcome.WORKER_LOST, why, suspect=True))
         self._give_back(
             worker, others, Ending(Outcome.WORKER_LOST, why, counted=False, suspect=True)
         )
+        self._give_back(worker, batched, Ending(Outcome.WORKER_LOST, why, solo=True))
         self.session.execute(sql.LEAVE, {"worker": worker})
         del self._workers[worker]
 

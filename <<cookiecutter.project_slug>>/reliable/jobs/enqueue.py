@@ -2,12 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,12 +28,17 @@ if TYPE_CHECKING:
 # Rows in one INSERT; more are sent in several.
 _MOST_ROWS = 5000
 
-_together: ContextVar["list[str] | None"] = ContextVar("reliable.jobs.together", default=None)
+_OPTIONS = {"countdown", "eta", "queue", "expires", "priority"}
+
+# What calls have in common, and of each call what is its own.
+_Noted = dict[str, list[str]]
+
+_together: ContextVar[_Noted | None] = ContextVar("reliable.jobs.together", default=None)
 
 
 @dataclass(slots=True)
 class Call:
-    """A call that is to become a job."""
+    """A call that is to become a job. Its headers, if it has any, replace those of the caller."""
 
     task: "DurableTask[..., Any]"
     args: tuple[Any, ...]
@@ -41,26 +48,41 @@ class Call:
     queue: str | None = None
     expires: float | timedelta | datetime | None = None
     priority: int | None = None
+    # Of a call that another release sent as a message: its job's, at each delivery. Its arguments
+    # need not fit this release; the job waits for one that they do fit.
+    id: UUID | None = None
+    # More of what travels with the job.
+    headers: Mapping[str, Any] | None = None
 
-    def row(self) -> tuple[UUID, str]:
-        """A new id, and the row for sql.ENQUEUE as JSON. Raises BadArgument."""
-        task = self.task
-        args, kwargs = arguments.encode(
-            task.name, task.signature, task.positional, self.args, self.kwargs
-        )
-        job_id, parent_id = _id(task.name, args, kwargs)
+    def shared(self) -> str:
+        """The columns that many calls have in common: members of a JSON object, for sql.ENQUEUE."""
+        columns = [self.task.columns, _surroundings(self.headers)]
         # Of a column that stands twice, jsonb keeps the last.
-        columns = [task.columns, _shared_columns(), f'"id":"{job_id}"']
-        if parent_id:
-            columns.append(f'"parent_id":"{parent_id}"')
-        if task.unique:
-            # Not the arguments: an index takes 2,704 bytes, and shows them to whoever reads it.
-            key = blake2b(f"{args}{kwargs}".encode(), digest_size=16).hexdigest()
-            columns.append(f'"unique_key":"{key}"')
         if options := self._options():
             columns.append(json.dumps(options)[1:-1])
-        columns.append(f'"args":{args},"kwargs":{kwargs}')
-        return job_id, f"{{{','.join(columns)}}}"
+        if self.id is None and (run := context.current_run()):
+            columns.append(f'"parent_id":"{run.id}"')
+        return ",".join(columns)
+
+    def own(self, args: Sequence[Any]) -> tuple[UUID, str]:
+        """A new id, and the columns of a call with these arguments alone. Raises BadArgument."""
+        task = self.task
+        if self.id:
+            job_id = self.id
+            positional, named = arguments.json_text(args), arguments.json_text(self.kwargs)
+        else:
+            positional, named = arguments.encode(
+                task.name, task.signature, task.positional, args, self.kwargs
+            )
+            job_id = _new_id(task.name, positional, named)
+        columns = f'"id":"{job_id}","args":{positional}'
+        if self.kwargs:
+            columns += f',"kwargs":{named}'
+        if task.unique:
+            # Not the arguments: an index takes 2,704 bytes, and shows them to whoever reads it.
+            key = blake2b(f"{positional}{named}".encode(), digest_size=16).hexdigest()
+            columns += f',"unique_key":"{key}"'
+        return job_id, f"{{{columns}}}"
 
     def _options(self) -> dict[str, Any]:
         """The columns that differ from the task's own, since this call says so."""
@@ -73,6 +95,8 @@ class Call:
             options["queue"] = self._queue(self.queue)
         if self.priority is not None:
             options["priority"] = self._priority(self.priority)
+        if self.headers is not None:
+            options["headers"] = self.headers
         if self.expires is not None or self.countdown is not None:
             options |= self._expiry()
         return options
@@ -102,18 +126,18 @@ class Call:
 
 def enqueue(call: Call) -> JobHandle:
     """Insert one job, or note it for the end of `enqueue_together`."""
-    job_id, row = call.row()
+    shared = call.shared()
+    job_id, own = call.own(call.args)
     if call.task.unique:
         # Which job it is, only the database knows.
-        [(found, created, _)] = rows(sql.ENQUEUE_UNIQUE, {"jobs": f"[{row}]"}) or [
-            (job_id, False, None)
-        ]
+        parameters = {"jobs": _rows({shared: [own]}), "longest": call.task.longest_debounce}
+        [(found, created, _)] = rows(sql.ENQUEUE_UNIQUE, parameters) or [(job_id, False, None)]
         return JobHandle(found, created=created)
     noted = _together.get()
     if noted is None:
-        execute(sql.ENQUEUE, {"jobs": f"[{row}]"})
+        execute(sql.ENQUEUE, {"jobs": _rows({shared: [own]})})
     else:
-        noted.append(row)
+        noted[shared].append(own)
     return JobHandle(job_id)
 
 
@@ -126,8 +150,16 @@ def enqueue_many(
 
     options: as for `apply_async`. A wrong argument anywhere: nothing is inserted.
     """
-    with enqueue_together():
-        return [task.apply_async(args, **options) for args in calls]
+    with _noted() as noted:
+        if task.unique:
+            return [task.apply_async(args, **options) for args in calls]
+        for option in options.keys() - _OPTIONS:
+            task.refuse(option)
+        call = Call(task, (), {}, **options)
+        shared = call.shared()
+        made = [call.own(tuple(args)) for args in calls]
+        noted[shared].extend(own for _, own in made)
+        return [JobHandle(job_id) for job_id, _ in made]
 
 
 @contextlib.contextmanager
@@ -137,44 +169,81 @@ def enqueue_together() -> Iterator[None]:
     An exception that leaves the block: nothing is inserted. Calls of `unique` tasks do not wait,
     since only the database knows which job they are.
     """
-    if _together.get() is not None:
+    with _noted():
         yield
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[_Noted]:
+    outer = _together.get()
+    if outer is not None:
+        yield outer
         return
-    noted: list[str] = []
+    noted: _Noted = defaultdict(list)
     token = _together.set(noted)
     try:
-        yield
+        yield noted
     finally:
         _together.reset(token)
-    for start in range(0, len(noted), _MOST_ROWS):
-        execute(sql.ENQUEUE, {"jobs": f"[{','.join(noted[start : start + _MOST_ROWS])}]"})
+    for part in _parts(noted):
+        execute(sql.ENQUEUE, {"jobs": _rows(part)})
 
 
-def _id(task: str, args: str, kwargs: str) -> tuple[UUID, UUID | None]:
+def _parts(noted: _Noted) -> Iterator[_Noted]:
+    """As few parts as there may be, of _MOST_ROWS calls at most."""
+    part: _Noted = defaultdict(list)
+    room = _MOST_ROWS
+    for shared, calls in noted.items():
+        start = 0
+        while start < len(calls):
+            taken = calls[start : start + room]
+            part[shared] = taken
+            start += len(taken)
+            room -= len(taken)
+            if not room:
+                yield part
+                part, room = defaultdict(list), _MOST_ROWS
+    if part:
+        yield part
+
+
+def _rows(noted: Mapping[str, list[str]]) -> str:
+    """The JSON that sql.ENQUEUE takes."""
+    groups = [f'{{{shared},"calls":[{",".join(calls)}]}}' for shared, calls in noted.items()]
+    return f"[{','.join(groups)}]"
+
+
+def _new_id(task: str, args: str, kwargs: str) -> UUID:
     run = context.current_run()
-    if run is None:
-        return ids.new(), None
-    if run.atomic:
-        return ids.new(), run.id
+    if run is None or run.atomic:
+        return ids.new()
     # Without a transaction around it the parent may get here again, in another attempt.
-    return run.child_id(task, f"{args}{kwargs}"), run.id
+    return run.child_id(task, f"{args}{kwargs}")
 
 
-def _shared_columns() -> str:
-    """What every job that is enqueued here and now has in common."""
+def _surroundings(headers: Mapping[str, Any] | None) -> str:
+    """What every job that is enqueued here and now has in common, and headers of this one."""
     language = translation.get_language()
-    return _as_columns(
+    shared = (
         str(getattr(settings, "RELEASE", "")),
         None if language == settings.LANGUAGE_CODE else language,
         get_contextvars().get("request_id"),
     )
+    return _as_columns(*shared, headers) if headers else _often(*shared)
 
 
-@lru_cache(maxsize=64)
-def _as_columns(release: str, language: str | None, request_id: Any) -> str:
-    headers = {"language": language, "request_id": request_id and str(request_id)}
+def _as_columns(
+    release: str,
+    language: str | None,
+    request_id: Any,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    headers = {"language": language, "request_id": request_id and str(request_id), **more}
     kept = {name: value for name, value in headers.items() if value}
     return json.dumps({"release": release, "headers": kept})[1:-1]
+
+
+_often = lru_cache(maxsize=64)(_as_columns)
 
 
 def _moment(task: "DurableTask[..., Any]", option: str, value: datetime) -> str:

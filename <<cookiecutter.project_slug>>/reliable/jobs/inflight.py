@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from reliable import queues
 from reliable.jobs.arguments import BadArgument, bind
 from reliable.jobs.database import rows
-from reliable.jobs.durable import registry
+from reliable.jobs.lookup import find
 
 # Unfinished jobs, by what decides whether a release can run them: whether arguments bind depends on
 # their number and names alone. A scan of the table. Most calls have no keywords, and the subquery
@@ -18,11 +19,11 @@ SELECT
     CASE WHEN kwargs = '{}' THEN '{}'
         ELSE ARRAY(SELECT key FROM jsonb_object_keys(kwargs) AS key ORDER BY key COLLATE "C")
     END AS keywords,
-    count(*), min(id::text COLLATE "C")::uuid
+    headers #>> '{django,backend}', count(*), min(id::text COLLATE "C")::uuid
 FROM reliable_job
 WHERE state IN ('held', 'waiting', 'running')
-GROUP BY 1, 2, 3, 4
-ORDER BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3, 4, 5
 """
 
 _RENAMED = (
@@ -56,8 +57,9 @@ def misfits() -> list[Misfit]:
     One that runs is among them: when it fails, its next attempt is the new release's.
     """
     found = []
-    for task, queue, positional, keywords, count, example in rows(_SHAPES, {}):
-        if reasons := list(_reasons(task, queue, positional, keywords)):
+    for task, queue, positional, keywords, backend, count, example in rows(_SHAPES, {}):
+        headers = {"django": {"backend": backend}} if backend else {}
+        if reasons := list(_reasons(task, queue, positional, keywords, headers)):
             why = "; and ".join(why for why, _ in reasons)
             cure = " ".join(cure for _, cure in reasons)
             found.append(
@@ -67,9 +69,9 @@ def misfits() -> list[Misfit]:
 
 
 def _reasons(
-    name: str, queue: str, positional: int, keywords: list[str]
+    name: str, queue: str, positional: int, keywords: list[str], headers: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    task = registry.get(name)
+    task = find(name, queue, headers)
     if task is None:
         yield f"this release has no durable task {name}", _RENAMED
     else:

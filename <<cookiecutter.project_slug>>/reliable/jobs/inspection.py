@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from reliable.jobs import operations, times
 from reliable.jobs.arguments import BadArgument, bind
-from reliable.jobs.durable import registry
+from reliable.jobs.lookup import durable
 from reliable.jobs.models import Attempt, Job, Worker
 from reliable.jobs.selection import jobs
 from reliable.jobs.states import State
@@ -37,15 +37,30 @@ _LISTED = (
 )
 # In the order in which they are shown. The key of a `unique` call says nothing.
 _SHOWN = (
-    *("id", "task", "queue", "state", "error", "attempt", "max_attempts", "backoff", "priority"),
+    *(
+        "id",
+        "task",
+        "queue",
+        "state",
+        "error",
+        "exception",
+        "place",
+        "attempt",
+        "max_attempts",
+        "backoff",
+        "priority",
+    ),
     *("created_at", "run_at", "expires_at", "started_at", "deadline_at", "finished_at"),
     *("time_limit", "atomic", "result", "progress", "checkpoint", "headers", "tags"),
     *("release_enqueued", "release_ran", "worker", "backend", "claim_no", "published_at", "offers"),
-    *("suspect", "misfits", "misfit_since", "parent_id", "workflow_id", "concurrency_key"),
+    *("suspect", "batched", "solo", "misfits", "misfit_since", "parent_id", "workflow_id"),
+    "concurrency_key",
     "unique_running",
 )
 _FREE = ("error", "result", "progress", "checkpoint")
 _CHILDREN = 20
+#: Children that are counted; `children_in_all` is one more if there are more.
+MOST_CHILDREN = 10_000
 
 
 def listed(selected: QuerySet[Job], limit: int, before: UUID | None = None) -> list[dict[str, Any]]:
@@ -74,7 +89,7 @@ def details(job_id: UUID) -> Details:
     job = jobs().filter(id=job_id).first()
     if job is None:
         raise Refused(f"There is no job {job_id}: its transaction rolled back, or it was purged.")
-    shown, secrets = _arguments(job)
+    arguments, secrets = _arguments(job)
     columns = {name: getattr(job, name) for name in _SHOWN}
     columns.update({name: _without(columns[name], secrets) for name in _FREE})
     columns["is_unique"] = job.unique_key is not None
@@ -84,7 +99,7 @@ def details(job_id: UUID) -> Details:
     return Details(
         job=columns,
         situation=_situation(job),
-        arguments=shown,
+        arguments=arguments,
         attempts=[
             {name: _without(value, secrets) for name, value in each.items()}
             for each in attempts.values(
@@ -94,13 +109,19 @@ def details(job_id: UUID) -> Details:
         ],
         parent=jobs().filter(id=job.parent_id).values(*brief).first() if job.parent_id else None,
         children=list(children.order_by("id").values(*brief)[:_CHILDREN]),
-        children_in_all=children.count(),
+        children_in_all=children[: MOST_CHILDREN + 1].count(),
     )
+
+
+def shown(job: Job) -> tuple[dict[str, Any], str]:
+    """A job's arguments by name and its error, without what is secret of them: for lists."""
+    arguments, secrets = _arguments(job)
+    return arguments, without_secrets(job.error, secrets)
 
 
 def _arguments(job: Job) -> tuple[dict[str, Any], list[Any]]:
     """The arguments by name with what may be shown of them; and the values that may not be."""
-    task = registry.get(job.task)
+    task = durable(job.task, job.queue, job.headers)
     if task is not None:
         try:
             named = bind(job.task, task.signature, job.args, job.kwargs)

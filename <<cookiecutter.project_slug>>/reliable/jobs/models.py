@@ -46,15 +46,26 @@ class Job(models.Model):
     started_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Which of its queue's places it holds while it runs, if the queue has a limit; from 1 on.
+    slot = models.SmallIntegerField(null=True)
     # Its worker died with others in it. A worker runs one suspect at a time, so that the next death
     # is charged to the right one.
     suspect = models.BooleanField(db_default=False)
+    # Its claim is one of a batch's, whose transaction it shares.
+    batched = models.BooleanField(db_default=False)
+    # It was in a batch that did not commit: it runs alone until it ends, so that what it does then
+    # is its own doing.
+    solo = models.BooleanField(db_default=False)
     # Given back by releases that cannot run it: how often, and since when.
     misfits = models.SmallIntegerField(db_default=0)
     misfit_since = models.DateTimeField(null=True)
 
     result = models.JSONField(null=True)
     error = models.TextField(db_default="")
+    # Of the last attempt that did not succeed, for groups of failed jobs: the exception's class or
+    # how it ended, and the function of the project that raised it.
+    exception = models.TextField(db_default="")
+    place = models.TextField(db_default="")
     progress = models.JSONField(null=True)
     checkpoint = models.JSONField(null=True)
 
@@ -73,6 +84,9 @@ class Job(models.Model):
 
     class Meta:
         db_table = "reliable_job"
+        # Jobs are made by calls and changed by operations, never by hand.
+        default_permissions = ("view",)
+        permissions = (("operate_job", "Can retry, discard and cancel jobs"),)
         indexes = (
             # sql.PUBLISH
             models.Index(
@@ -105,6 +119,19 @@ class Job(models.Model):
                 name="reliable_job_finished",
                 condition=Q(state__in=FINISHED),
             ),
+            # sql.FAILED_GROUPS; only a failure pays for it
+            models.Index(
+                *("task", "exception", "place", "finished_at"),
+                name="reliable_job_failed",
+                condition=Q(state=State.FAILED),
+            ),
+            # sql.QUEUES
+            models.Index(
+                "queue",
+                "finished_at",
+                name="reliable_job_queue_failed",
+                condition=Q(state=State.FAILED),
+            ),
             models.Index(
                 "parent_id", name="reliable_job_parent", condition=Q(parent_id__isnull=False)
             ),
@@ -115,6 +142,13 @@ class Job(models.Model):
                 "unique_key",
                 name="reliable_job_unique",
                 condition=Q(unique_key__isnull=False),
+            ),
+            # The limit of a queue, over all hosts. It is in no index of a queue without one.
+            models.UniqueConstraint(
+                "queue",
+                "slot",
+                name="reliable_job_slot",
+                condition=Q(state=State.RUNNING, slot__isnull=False),
             ),
             # Two children of a worker that claim at the same moment do not see each other.
             models.UniqueConstraint(
@@ -168,6 +202,8 @@ class Attempt(models.Model):
 
     class Meta:
         db_table = "reliable_attempt"
+        # tally.TALLY
+        indexes = (models.Index("ended_at", name="reliable_attempt_ended"),)
 
     def __str__(self) -> str:
         return f"{self.outcome} {self.ended_at}"
@@ -186,6 +222,8 @@ class Queue(models.Model):
 
     class Meta:
         db_table = "reliable_queue"
+        default_permissions = ("view",)
+        permissions = (("operate_queue", "Can pause, resume and limit queues"),)
         constraints = (
             models.CheckConstraint(
                 condition=Q(paused_at__isnull=False) | Q(paused_until__isnull=True, paused_by=""),
@@ -200,21 +238,89 @@ class Queue(models.Model):
         return self.name
 
 
+class Change(models.Model):
+    """A change of many jobs that an operator began in the admin: who, what, and how far it got.
+
+    It is done in batches, each committed together with this row, by the requests of whoever looks
+    at its page: an operator needs it most when no worker runs. A closed browser stops it after a
+    batch, and it goes on from there.
+    """
+
+    operation = models.TextField()
+    # See selection.Selection.
+    selection = models.JSONField()
+    by = models.TextField()
+    reason = models.TextField()
+    # None if they were too many to count in time.
+    matched = models.IntegerField(null=True)
+    seen = models.IntegerField(db_default=0)
+    changed = models.IntegerField(db_default=0)
+    # The last job that was looked at.
+    after = models.UUIDField(null=True)
+    started_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True)
+    stopped = models.BooleanField(db_default=False)
+
+    class Meta:
+        db_table = "reliable_change"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.operation} by {self.by}"
+
+
 class Schedule(models.Model):
-    """A periodic entry: the tick that was enqueued last. A tick is this row's UPDATE and the job's
+    """A periodic entry: up to when its ticks are done. A tick is this row's UPDATE and the job's
     INSERT in one transaction, so that it happens once however many beats there are.
     """
 
     name = models.TextField(primary_key=True)
-    last_due = models.DateTimeField(null=True)
+    # Of the declaration in force. Another one starts the entry anew.
+    timing = models.TextField(db_default="")
+    # No tick up to this moment is to come any more: it is the last one's time, or when the entry
+    # began, was changed or was resumed.
+    last_due = models.DateTimeField(db_default=Now())
+    # The last tick that was taken: for when it was due, when that was, and a durable task's job.
+    last_tick = models.DateTimeField(null=True)
+    ticked_at = models.DateTimeField(null=True)
+    last_job = models.UUIDField(null=True)
+    # Ticks that no beat took in time, caught up or not, and when that was seen last.
+    missed = models.BigIntegerField(db_default=0)
+    missed_at = models.DateTimeField(null=True)
     paused_at = models.DateTimeField(null=True)
     paused_by = models.TextField(db_default="")
+    # It stands in no declaration in force since then. Kept for a rollback, with its pause.
+    removed_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "reliable_schedule"
+        default_permissions = ("view",)
+        permissions = (("operate_schedule", "Can pause, resume and run entries of the schedule"),)
+        verbose_name = "entry of the schedule"
+        verbose_name_plural = "schedule"
 
     def __str__(self) -> str:
         return self.name
+
+
+class Beat(models.Model):
+    """One start of a beat. The schedule in force is that of the living one with the highest id."""
+
+    id = models.BigAutoField(primary_key=True)
+    host = models.TextField()
+    release = models.TextField(db_default="")
+    # The fingerprint of its declaration.
+    schedule = models.TextField()
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "reliable_beat"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"beat {self.id} on {self.host}"
 
 
 class Worker(models.Model):
@@ -231,6 +337,58 @@ class Worker(models.Model):
 
     class Meta:
         db_table = "reliable_worker"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tally(models.Model):
+    """How many ran in an hour; of `waited` and `ran` those whose seconds fall into a bucket."""
+
+    pk = models.CompositePrimaryKey("hour", "queue", "task", "kind", "bucket")
+    hour = models.DateTimeField()
+    queue = models.TextField()
+    task = models.TextField()
+    # waited, ran, failed, dead, put off.
+    kind = models.TextField()
+    bucket = models.SmallIntegerField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "reliable_tally"
+
+    def __str__(self) -> str:
+        return f"{self.hour} {self.task} {self.kind}"
+
+
+class TallyMark(models.Model):
+    """Up to when all that has ended is tallied: one row."""
+
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "reliable_tally_mark"
+        constraints = (models.CheckConstraint(condition=Q(id=1), name="reliable_tally_mark_one"),)
+
+    def __str__(self) -> str:
+        return str(self.until)
+
+
+class Relay(models.Model):
+    """A relay process, from its start until it leaves; it says regularly that it publishes."""
+
+    # `host:pid`
+    name = models.TextField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    release = models.TextField(db_default="")
+    # Messages since its start.
+    published = models.BigIntegerField(db_default=0)
+    seen_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "reliable_relay"
 
     def __str__(self) -> str:
         return self.name

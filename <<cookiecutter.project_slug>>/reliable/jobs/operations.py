@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 from django.db.models import QuerySet
 
 from reliable import queues
 from reliable.jobs import sql, times, transitions
-from reliable.jobs.database import rows
+from reliable.jobs.database import execute, rows
 from reliable.jobs.models import Job, Queue
 from reliable.jobs.selection import Selection, jobs
 from reliable.jobs.states import UNFINISHED, State
@@ -23,7 +24,7 @@ logger = structlog.stdlib.get_logger("reliable.jobs")
 
 # Rows of one statement: locks are held for milliseconds, and a stop loses nothing that was done.
 BATCH = 500
-# Ids of one scan: a scan for each batch would read the table a thousand times.
+# Ids of one scan.
 _SCAN = 20_000
 
 
@@ -79,14 +80,21 @@ def left_out(selection: Selection, narrowed: Selection) -> list[dict[str, Any]]:
 
 def change(operation: Operation, selection: Selection, reason: str) -> Iterator[Batch]:
     """Change the jobs, a committed batch at a time; each job once, however soon it fails again."""
-    for ids in _batches(selection.jobs()):
+    for ids in batches(selection.jobs()):
         yield Batch(len(ids), len(operation.act(ids, reason)))
 
 
-def _batches(selected: QuerySet[Job]) -> Iterator[list[UUID]]:
-    after = UUID(int=0)
+def batches(
+    selected: QuerySet[Job], after: UUID | None = None, scan: int = 0
+) -> Iterator[list[UUID]]:
+    """The ids in order, BATCH at a time, those that come after one; `scan` are looked for at once.
+
+    A scan for each batch would read the table a thousand times.
+    """
+    after = after or UUID(int=0)
+    scan = scan or _SCAN
     while ids := list(
-        selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:_SCAN]
+        selected.filter(id__gt=after).order_by("id").values_list("id", flat=True)[:scan]
     ):
         for start in range(0, len(ids), BATCH):
             yield ids[start : start + BATCH]
@@ -129,6 +137,39 @@ def resume(queue: str, *, by: str) -> Pause | None:
     [(since, until, _)] = found
     logger.info("queue.resumed", queue=queue, by=by)
     return Pause(since, until)
+
+
+#: A larger one would limit nothing.
+LARGEST_LIMIT = 10_000
+
+
+def limit(queue: str, *, limit: int | None, by: str) -> int | None:
+    """Let no job of the queue start while so many run, over all hosts; None removes the limit.
+
+    What runs already comes to its end, also above the limit. Returns the limit until now. Raises
+    Refused.
+    """
+    known = queues.declared()
+    # One that is no longer declared may still have a limit.
+    if known and queue not in known and limit is not None:
+        raise Refused(f"The queue {queue!r} is not declared; declared: {', '.join(known)}.")
+    if limit is not None and not 1 <= limit <= LARGEST_LIMIT:
+        raise Refused(
+            f"A limit of {limit:,} jobs is not possible: write a number from 1 to"
+            f" {LARGEST_LIMIT:,}, or none. To let no job start: manage.py jobs pause {queue}"
+        )
+    with transaction.atomic():
+        rows(sql.LOCK, {"duty": "adopt"})
+        [(before, _)] = rows(sql.LIMIT, {"queue": queue, "limit": limit})
+        execute(sql.ADOPT, {})
+    logger.info("queue.limited", queue=queue, by=by, limit=limit, before=before)
+    return None if before is None else int(before)
+
+
+def limited() -> list[Queue]:
+    """The queues with a limit."""
+    found = Queue.objects.using(jobs().db).filter(limit__isnull=False)
+    return list(found.order_by("name"))
 
 
 def paused() -> list[Queue]:

@@ -23,6 +23,8 @@ from reliable.jobs import sql
 from reliable.jobs.broker import Broker, Offer
 from reliable.jobs.database import Session
 from reliable.jobs.ear import Ear
+from reliable.jobs.parcels import parcels
+from reliable.jobs.presence import Presence
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
@@ -50,17 +52,25 @@ class Lane:
     """What the relay knows of one queue.
 
     The window is how many messages may wait: four for each slot, or what was claimed in a second.
-    So a million waiting jobs cost the broker a few hundred messages.
+    So a million waiting jobs cost the broker a few hundred messages. How many jobs fill it depends
+    on how many of them are batched; the last time tells, and one statement's jobs are the most by
+    which that can be wrong.
     """
 
     name: str
     slots: int = 0
     paused: bool = False
+    # Running jobs, over all hosts.
+    limit: int | None = None
     length: int = 0
     # Claims a second.
     rate: float = 0.0
     looked_at: float = 0.0
     backlog: bool = False
+    # Its list is full: until then nobody's call changes anything.
+    full_until: float = 0.0
+    # Jobs in a message, when some were last published.
+    density: float = 1.0
     # Seconds until the next look while nothing is claimed.
     calm: float = _SHORTEST_PAUSE
     # The last key taken of each priority, and when a scan from the start is due.
@@ -71,6 +81,10 @@ class Lane:
     @property
     def window(self) -> int:
         return max(4 * self.slots, round(self.rate), LEAST_WINDOW)
+
+    def jobs(self, messages: int) -> int:
+        """How many jobs, in one statement, probably fill so many messages."""
+        return min(round(messages * self.density), BATCH)
 
     def saw(self, length: int, now: float) -> None:
         """Learn from the list's length how many were claimed since the last look."""
@@ -102,6 +116,7 @@ class Relay:
         self.ear = Ear(self.session)
         self.lanes = {name: Lane(name) for name in names or queues.declared()}
         self.published = 0
+        self.presence = Presence(self.session)
         self._looked_around = 0.0
         self._lost: dict[str, str] = {}
         self._stopping = False
@@ -126,6 +141,7 @@ class Relay:
 
     def close(self) -> None:
         self.broker.close()
+        self.presence.leave()
         self.session.close()
         self.ear.close()
 
@@ -145,6 +161,9 @@ class Relay:
         for lane in self.lanes.values():
             if lane.paused or not (lane.name in called or lane.backlog):
                 continue
+            if (rest := lane.full_until - time.monotonic()) > 0:
+                pause = min(pause, rest)
+                continue
             try:
                 pause = min(pause, self._serve(lane))
             except DatabaseError:
@@ -160,14 +179,19 @@ class Relay:
     def _serve(self, lane: Lane) -> float:
         now = time.monotonic()
         lane.saw(self.broker.length(lane.name), now)
-        room = lane.window - lane.length
+        room = lane.window
         pause = POLL
         lane.backlog = False
+        if lane.limit is not None:
+            room = min(room, self._free(lane))
+            if room <= 0:
+                return pause  # whoever ends calls
+        room -= lane.length
         if room > 0 and now >= lane.next_offer_again:
             lane.next_offer_again = now + LOOK_AROUND
-            room -= self._publish(lane, self._overdue(lane, min(room, BATCH)))
+            room -= self._publish(lane, self._overdue(lane, lane.jobs(room)))
         while room > 0 and not self._stopping:
-            limit = min(room, BATCH)
+            limit = lane.jobs(room)
             from_start = time.monotonic() >= lane.next_start
             due = self._due(lane, limit, from_start=from_start)
             room -= self._publish(lane, due)
@@ -180,7 +204,13 @@ class Relay:
         else:
             lane.backlog = True
             pause = lane.pause()
+            lane.full_until = time.monotonic() + pause
         return pause
+
+    def _free(self, lane: Lane) -> int:
+        """Places in a queue with a limit; the window's if the limit was removed meanwhile."""
+        found = self.session.rows(sql.FREE, {"queue": lane.name})
+        return int(found[0][0]) if found else lane.window
 
     def _due(self, lane: Lane, limit: int, *, from_start: bool) -> list[Offer]:
         if from_start:
@@ -216,22 +246,28 @@ class Relay:
     def _publish(self, lane: Lane, offers: list[Offer]) -> int:
         if not offers:
             return 0
+        if lane.limit is not None:
+            messages: Sequence[Sequence[Offer]] = [[offer] for offer in offers]
+        else:
+            messages = parcels(offers, lane.slots)
+        lane.density = len(offers) / len(messages)
         try:
-            self.broker.publish(offers)
+            self.broker.publish(messages)
         except BaseException:
             # Some may have arrived: a message for a job that is not marked is as good as any.
             self.session.execute(sql.UNPUBLISH, {"ids": [offer.id for offer in offers]})
             raise
-        lane.length += len(offers)
+        lane.length += len(messages)
         self.published += len(offers)
-        return len(offers)
+        return len(messages)
 
     def _look_around(self) -> None:
+        self.presence.say(self.published)
         slots: dict[str, int] = dict(self.session.rows(sql.SLOTS))
-        paused = {name for (name,) in self.session.rows(sql.PAUSED)}
+        said = {name: (paused, limit) for name, paused, limit in self.session.rows(sql.SAID)}
         for lane in self.lanes.values():
             lane.slots = int(slots.get(lane.name, 0))
-            lane.paused = lane.name in paused
+            lane.paused, lane.limit = said.get(lane.name, (False, None))
 
     def _listen(self, seconds: float) -> set[str]:
         try:
@@ -242,6 +278,8 @@ class Relay:
             time.sleep(min(seconds, TRY_AGAIN))
             return set(self.lanes)
         self._is_back("ear")
+        if sql.CHANGED in heard:
+            self._looked_around = 0.0
         return heard & set(self.lanes)
 
     def _says(self, what: str, error: Exception) -> None:

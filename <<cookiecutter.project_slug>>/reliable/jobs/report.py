@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from reliable.jobs import times
+from reliable.jobs import inspection, times
 from reliable.jobs.inflight import Misfit
 from reliable.jobs.inspection import Details
 from reliable.jobs.states import State
@@ -12,8 +12,10 @@ from reliable.jobs.stats import Stats
 
 # Characters of an error in a list; `show` has all of it.
 _ERROR = 80
+# Seconds.
+_TENTH, _MINUTE = 0.1, 60
 # Columns that say something only when they are not zero.
-_IF_ANY = ("offers", "suspect", "misfits", "unique_running", "is_unique")
+_IF_ANY = ("offers", "suspect", "batched", "solo", "misfits", "unique_running", "is_unique")
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -91,10 +93,13 @@ def details(found: Details) -> Iterator[str]:
     elif job["parent_id"]:
         yield f"Enqueued by {job['parent_id']}, which was purged."
     if found.children:
-        yield f"It enqueued {counted(found.children_in_all)}:"
+        most = inspection.MOST_CHILDREN
+        more = found.children_in_all > most
+        yield f"It enqueued {'more than ' if more else ''}{counted(found.children_in_all - more)}:"
         yield from (f"  {_brief(child)}" for child in found.children)
         if found.children_in_all > len(found.children):
-            yield f"  and {found.children_in_all - len(found.children):,} more"
+            rest = found.children_in_all - more - len(found.children)
+            yield f"  and {'more than ' if more else ''}{rest:,} more"
     for attempt in found.attempts:
         uncounted = "" if attempt["counted"] else ", not counted"
         began = attempt["started_at"] or attempt["ended_at"]
@@ -124,7 +129,8 @@ def stats(found: Stats) -> Iterator[str]:
             oldest = times.lasting(row["oldest_seconds"])
             waits = f"{row['due']:,} wait, the oldest ({row['oldest_task']}) for {oldest}"
         paused = f"; paused {row['paused']}" if row.get("paused") else ""
-        yield f"Queue {row['queue']}: {waits}{paused}."
+        limit = f"; {row['limit']:,} may run at once" if row.get("limit") else ""
+        yield f"Queue {row['queue']}: {waits}{limit}{paused}."
     if found.running:
         yield ""
         yield "Running now:"
@@ -152,6 +158,40 @@ def stats(found: Stats) -> Iterator[str]:
                 for row in found.attempts
             ),
         )
+    yield from _ran(found)
+
+
+def _ran(found: Stats) -> Iterator[str]:
+    for name, rows in (("queue", found.ran_by_queue), ("task", found.ran_by_task)):
+        if rows:
+            yield ""
+            yield f"Since {times.local(found.since)}, by {name}:"
+            yield from table(
+                (
+                    name.upper(),
+                    *(("QUEUE",) if name == "task" else ()),
+                    *("RUNS", "FAILURES", "DEAD", "WAITED p50", "p95", "p99", "RAN p50"),
+                    *("p95", "p99"),
+                ),
+                (
+                    (row[name], *((row["queue"],) if name == "task" else ()), *_figures(row))
+                    for row in rows
+                ),
+            )
+
+
+def _figures(row: dict[str, Any]) -> Iterator[Any]:
+    yield from (row[each] for each in ("runs", "failures", "dead"))
+    for kind in ("waited", "ran"):
+        yield from (_duration(row[f"{kind}_p{percent}"]) for percent in (50, 95, 99))
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * 1000:.2g} ms" if seconds < _TENTH else f"{seconds * 1000:.0f} ms"
+    return times.lasting(seconds) if seconds >= _MINUTE else f"{seconds:.1f} s"
 
 
 def inflight(found: Sequence[Misfit]) -> Iterator[str]:

@@ -3,9 +3,11 @@
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import structlog
@@ -29,9 +31,11 @@ from reliable.jobs import sql
 from reliable.jobs.arguments import BadArgument, bind, json_text
 from reliable.jobs.context import Discard, LostClaim, Run, Snooze, running
 from reliable.jobs.database import Row, check, execute, pooled, rows
-from reliable.jobs.durable import DurableTask, registry
+from reliable.jobs.durable import DurableTask
+from reliable.jobs.limits import Limits
+from reliable.jobs.lookup import find
 from reliable.jobs.states import Outcome, State
-from reliable.jobs.transitions import Claim, Ending, give_back
+from reliable.jobs.transitions import Claim, Ending, give_back, job_succeeded
 from reliable.redaction import without_secrets
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -46,46 +50,69 @@ DEADLINE_MARGIN = KILL_AFTER + 10
 # Seconds between the tries to write down a success while the database is away.
 _FINISH_PAUSES = (0.1, 0.5, 1, 2, 4)
 
+# Claims of one job that may meet others at the same place of a queue with a limit, before the relay
+# offers it again.
+_MOST_RACES = 20
+
 # Seconds until a job is offered again that this release cannot run: doubled each time.
 _FIRST_MISFIT, _LONGEST_MISFIT = 1, 300
 
 
-def run(job_id: UUID, worker: UUID, errors: list[BaseException] | None = None) -> bool:
+def run(
+    job_id: UUID,
+    worker: UUID,
+    errors: list[BaseException] | None = None,
+    limits: Limits | None = None,
+) -> bool:
     """Run a job if it is waiting and due; return whether it was.
 
     Nothing that the body raises gets out, but for what ends this process; `errors` collects it.
+    limits: keep its time limit, which the worker's parent does not.
     """
     found = _claim(job_id, worker)
     if not found:
-        # Somebody else runs it or has run it, it is paused, or its caller is changing it.
+        # Somebody else runs it or has run it, its queue is paused or at its limit, or its caller is
+        # changing it.
         logger.debug("job.not_waiting", job_id=str(job_id))
         return False
-    attempt = _Attempt(job_id, worker, _Claimed(*found[0]))
+    attempt = Attempt(job_id, worker, Claimed(*found[0]))
     with bound_contextvars(**attempt.log_fields):
-        attempt.run()
+        attempt.run(limits)
     if errors is not None and attempt.error is not None:
         errors.append(attempt.error)
     return True
 
 
 def _claim(job_id: UUID, worker: UUID) -> list[Row]:
-    parameters = {
-        "id": job_id,
+    parameters = {"id": job_id, "margin": DEADLINE_MARGIN}
+    for _ in range(_MOST_RACES):
+        try:
+            found = claimed(sql.CLAIM, worker, parameters)
+        except IntegrityError as error:
+            if "reliable_job_slot" in str(error):
+                continue  # another job has taken the place since a moment
+            return []  # another suspect runs in this worker since a moment
+        if found:
+            return found
+        break
+    rows(sql.REFUSED, {"id": job_id})
+    return []
+
+
+def claimed(statement: str, worker: UUID, parameters: Mapping[str, Any]) -> list[Row]:
+    """The rows of a statement that claims."""
+    common = {
         "worker": worker,
-        "margin": DEADLINE_MARGIN,
         "pooled": pooled(),
         "release": str(getattr(settings, "RELEASE", "")),
     }
     connection: Any = connections[DEFAULT_DB_ALIAS]
     # The claim is as good a proof of health as the question that Django would ask before it.
     connection.health_check_done = True
-    try:
-        return _reconnecting(lambda: rows(sql.CLAIM, parameters))
-    except IntegrityError:  # another suspect runs in this worker since a moment
-        return []
+    return reconnecting(lambda: rows(statement, {**common, **parameters}))
 
 
-def _reconnecting(statement: Callable[[], list[T]]) -> list[T]:
+def reconnecting(statement: Callable[[], list[T]]) -> list[T]:
     """Run it again on a new connection if the kept one is dead: the database was restarted."""
     try:
         return statement()
@@ -97,7 +124,7 @@ def _reconnecting(statement: Callable[[], list[T]]) -> list[T]:
         return statement()
 
 
-class _Claimed(NamedTuple):
+class Claimed(NamedTuple):
     """What sql.CLAIM returns; JSON as text."""
 
     claim_no: int
@@ -112,19 +139,23 @@ class _Claimed(NamedTuple):
     checkpoint: str | None
     misfits: int
     misfit_for_a_day: bool | None
+    limited: bool
 
 
-class _Attempt:
-    def __init__(self, job_id: UUID, worker: UUID, row: _Claimed) -> None:
+class Attempt:
+    """A claim, and what becomes of it in this process."""
+
+    def __init__(self, job_id: UUID, worker: UUID, row: Claimed) -> None:
         self.row = row
         self.name = row.task
         self.claim = Claim(job_id, row.claim_no)
         self.worker = worker
         self.error: BaseException | None = None
+        self.named: Mapping[str, Any] = {}
         self.args: list[Any] = json.loads(row.args)
         self.kwargs: dict[str, Any] = json.loads(row.kwargs)
         self.headers: dict[str, Any] = json.loads(row.headers)
-        self.task: DurableTask[..., Any] | None = registry.get(row.task)
+        self.task: DurableTask[..., Any] | None = find(row.task, row.queue, self.headers)
         self.log_fields = {
             **({"request_id": self.headers["request_id"]} if "request_id" in self.headers else {}),
             "job_id": str(job_id),
@@ -133,39 +164,64 @@ class _Attempt:
             "attempt": row.attempt + 1,
         }
 
-    def run(self) -> None:
-        task = self.task
-        if task is None:
-            self._misfit(f"this release has no durable task {self.name}")
+    def run(self, limits: Limits | None = None) -> None:
+        """Run it alone, to its end."""
+        if (misfit := self.misfit()) is not None:
+            self.give_back(misfit)
             return
-        try:
-            named = bind(self.name, task.signature, self.args, self.kwargs)
-        except BadArgument as error:
-            self._misfit(str(error))
-            return
+        task = self.fitting
         began = time.monotonic()
         logger.info("job.started")
         try:
-            with running(self._run_context(task)) as run, self._language():
+            with (
+                self.context() as run,
+                limits.of(self.row.time_limit) if limits else nullcontext(),
+            ):
                 self._body(task, run)
         except LostClaim:
             logger.warning("job.claim_lost")
-        except Snooze as snooze:
-            self._give_back(
-                Ending(Outcome.SNOOZED, str(snooze), counted=False, delay=snooze.seconds)
-            )
-        except (Discard, Ignore, Reject) as unwanted:
-            why = str(unwanted) or type(unwanted).__name__
-            self._give_back(Ending(Outcome.FAILED, why, counted=False, final=State.CANCELLED))
         except BaseException as error:
             if terminate_handler_fired():
                 # The worker is being ended, by somebody who asked for it: its parent gives the job
                 # back, and it does not count.
                 raise
-            self._failed(task, error, named)
+            ending = self.ending(error)
+            if ending.outcome == Outcome.TIMED_OUT:
+                # Its session may be busy with the statement that took so long, and keep its locks.
+                end_sessions([self.claim])
+            self.give_back(ending)
         else:
             milliseconds = round((time.monotonic() - began) * 1000)
             logger.info("job.succeeded", duration_ms=milliseconds)
+            job_succeeded.send_robust(sender=self.name, job_id=self.claim.id)
+
+    @property
+    def secrets(self) -> tuple[Any, ...]:
+        return tuple(self.named[name] for name in self.fitting.secret if name in self.named)
+
+    @property
+    def fitting(self) -> DurableTask[..., Any]:
+        """The task of a job that is no misfit."""
+        return cast("DurableTask[..., Any]", self.task)
+
+    def misfit(self) -> Ending | None:
+        """Why this release cannot run it; None if it can."""
+        if self.task is None:
+            return self._misfit(f"this release has no durable task {self.name}")
+        try:
+            self.named = bind(self.name, self.task.signature, self.args, self.kwargs)
+        except BadArgument as error:
+            return self._misfit(str(error))
+        return None
+
+    def ending(self, error: BaseException) -> Ending:
+        """What follows from what the body raised."""
+        if isinstance(error, Snooze):
+            return Ending(Outcome.SNOOZED, str(error), counted=False, delay=error.seconds)
+        if isinstance(error, Discard | Ignore | Reject):
+            why = str(error) or type(error).__name__
+            return Ending(Outcome.FAILED, why, counted=False, final=State.CANCELLED)
+        return self._failed(error)
 
     def _body(self, task: DurableTask[..., Any], run: Run) -> None:
         if not task.atomic:
@@ -190,25 +246,29 @@ class _Attempt:
             # An on_commit hook of the body: what the job did is there, and stays.
             logger.exception("job.hook_failed")
 
-    def _finish(self, run: Run, result: Any) -> None:
+    def json_of(self, result: Any) -> str:
         try:
-            text = json_text(result)
+            return json_text(result)
         except ValueError as error:
             raise TypeError(
                 f"{self.name} returned a value that cannot be kept: {error}."
             ) from error
-        parameters = {**run.fence, "result": text}
+
+    def _finish(self, run: Run, result: Any) -> None:
+        parameters = {**run.fence, "result": self.json_of(result)}
         connection: Any = connections[DEFAULT_DB_ALIAS]
         raw = connection.connection
         if connection.in_atomic_block and raw.info.transaction_status == TransactionStatus.IDLE:
             # The body has done nothing here, so that no transaction has begun: none is needed.
             raw.autocommit = True
             try:
-                finished = execute(sql.FINISH_ALONE, parameters)
+                finished = execute(
+                    sql.FINISH_ALONE_LIMITED if self.row.limited else sql.FINISH_ALONE, parameters
+                )
             finally:
                 raw.autocommit = False
         else:
-            finished = execute(sql.FINISH, parameters)
+            finished = execute(sql.FINISH_LIMITED if self.row.limited else sql.FINISH, parameters)
         if finished.rowcount != 1:
             raise LostClaim(f"job {run.id}")
 
@@ -226,18 +286,14 @@ class _Attempt:
             else:
                 return
 
-    def _failed(
-        self, task: DurableTask[..., Any], error: BaseException, named: Mapping[str, Any]
-    ) -> None:
+    def _failed(self, error: BaseException) -> Ending:
         self.error = error
-        secrets = tuple(named[name] for name in task.secret if name in named)
-        reason = without_secrets(f"{type(error).__name__}: {error}", secrets)
-        text = without_secrets("".join(traceback.format_exception(error)).rstrip(), secrets)
+        task = self.fitting
+        reason = without_secrets(f"{type(error).__name__}: {error}", self.secrets)
+        text = without_secrets("".join(traceback.format_exception(error)).rstrip(), self.secrets)
         timed_out = isinstance(error, SoftTimeLimitExceeded)
         if timed_out:
             reason = f"It took longer than its time limit of {self.row.time_limit} s."
-            # Its session may be busy with the statement that took so long, and keep its locks.
-            self._end_sessions()
         if isinstance(error, RuntimeError) and "durable atomic block" in str(error):
             reason = (
                 "The body opens atomic(durable=True), but is part of a transaction itself: set"
@@ -249,38 +305,29 @@ class _Attempt:
             passing = (*task.retry_for, InterfaceError, OperationalError)
             retries = isinstance(error, passing) and not isinstance(error, task.give_up_on)
             final = None if retries else State.FAILED
-        self._give_back(
-            Ending(
-                Outcome.TIMED_OUT if timed_out else Outcome.FAILED,
-                reason,
-                traceback=text,
-                delay=_seconds(error.when) if isinstance(error, Retry) else None,
-                final=final,
-                exception=error,
-                secrets=secrets,
-            )
+        return Ending(
+            Outcome.TIMED_OUT if timed_out else Outcome.FAILED,
+            reason,
+            traceback=text,
+            delay=_seconds(error.when) if isinstance(error, Retry) else None,
+            final=final,
+            exception=error,
+            secrets=self.secrets,
         )
 
-    def _end_sessions(self) -> None:
-        claim = {"ids": [self.claim.id], "claim_nos": [self.claim.claim_no]}
-        with suppress(DatabaseError):  # then it cannot be given back either
-            _reconnecting(lambda: rows(sql.END_SESSIONS, claim))
-
-    def _misfit(self, why: str) -> None:
+    def _misfit(self, why: str) -> Ending:
         logger.error("job.misfit", reason=why, times=self.row.misfits + 1)
-        self._give_back(
-            Ending(
-                Outcome.MISFIT,
-                f"{why} (for a day)" if self.row.misfit_for_a_day else why,
-                counted=False,
-                delay=min(_LONGEST_MISFIT, _FIRST_MISFIT * 2 ** min(self.row.misfits, 10)),
-                final=State.FAILED if self.row.misfit_for_a_day else None,
-            )
+        return Ending(
+            Outcome.MISFIT,
+            f"{why} (for a day)" if self.row.misfit_for_a_day else why,
+            counted=False,
+            delay=min(_LONGEST_MISFIT, _FIRST_MISFIT * 2 ** min(self.row.misfits, 10)),
+            final=State.FAILED if self.row.misfit_for_a_day else None,
         )
 
-    def _give_back(self, ending: Ending) -> None:
+    def give_back(self, ending: Ending) -> None:
         try:
-            ended = _reconnecting(lambda: give_back([self.claim], self.worker, ending))
+            ended = reconnecting(lambda: give_back([self.claim], self.worker, ending))
         except DatabaseError as error:
             # Not raised: Celery would log it with what the body raised, secrets and all. The parent
             # gives the job back when the database is there again.
@@ -290,21 +337,39 @@ class _Attempt:
                 # It had been committed, and only the answer was lost; or somebody took it away.
                 logger.warning("job.end_refused", reason=ending.error)
 
-    def _run_context(self, task: DurableTask[..., Any]) -> Run:
+    @contextmanager
+    def context(self) -> Iterator[Run]:
+        """What a body may ask for: `current_job()`, its caller's language."""
+        language = self.headers.get("language")
+        with (
+            running(self._as_run) as run,
+            translation.override(language) if language else nullcontext(),
+        ):
+            yield run
+
+    @cached_property
+    def _as_run(self) -> Run:
         return Run(
             id=self.claim.id,
             claim_no=self.claim.claim_no,
             worker=self.worker,
             task=self.name,
-            atomic=task.atomic,
+            atomic=self.fitting.atomic,
             attempt=self.row.attempt + 1,
             max_attempts=self.row.max_attempts,
             checkpoint=None if self.row.checkpoint is None else json.loads(self.row.checkpoint),
+            due=datetime.fromisoformat(self.headers["due"]) if "due" in self.headers else None,
         )
 
-    def _language(self) -> AbstractContextManager[None]:
-        language = self.headers.get("language")
-        return translation.override(language) if language else nullcontext()
+
+def end_sessions(claims: Sequence[Claim]) -> None:
+    """End what the claims' bodies left running in the database, but for this session."""
+    parameters = {
+        "ids": [claim.id for claim in claims],
+        "claim_nos": [claim.claim_no for claim in claims],
+    }
+    with suppress(DatabaseError):  # then they cannot be given back either
+        reconnecting(lambda: rows(sql.END_SESSIONS, parameters))
 
 
 def _seconds(when: Any) -> float | None:

@@ -15,7 +15,7 @@ from reliable import queues
 from reliable.jobs import times
 from reliable.jobs.durable import registry
 from reliable.jobs.models import Job
-from reliable.jobs.states import State
+from reliable.jobs.states import FINISHED, UNFINISHED, State
 from reliable.jobs.times import Refused
 
 # More names than this help nobody.
@@ -33,37 +33,69 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     error: str = ""
+    # None asks nothing; an empty text is a group's name.
+    exception: str | None = None
+    place: str | None = None
     ids: tuple[uuid.UUID, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Selection()
 
     def jobs(self) -> QuerySet[Job]:
-        found = jobs()
-        if self.ids:
-            found = found.filter(id__in=self.ids)
-        if self.states:
-            found = found.filter(state__in=self.states)
-        if self.tasks:
-            found = found.filter(task__in=self.tasks)
-        if self.queues:
-            found = found.filter(queue__in=self.queues)
-        if self.tags:
-            found = found.filter(tags__contains=list(self.tags))
-        if self.error:
-            found = found.filter(error__icontains=self.error)
-        # After an incident the question is what failed then, not what was enqueued then.
+        lookups = {
+            "id__in": self.ids,
+            "state__in": self.states,
+            "task__in": self.tasks,
+            "queue__in": self.queues,
+            "tags__contains": list(self.tags),
+            "error__icontains": self.error,
+        }
+        found = jobs().filter(**{name: value for name, value in lookups.items() if value})
+        for name in ("exception", "place"):
+            if (value := vars(self)[name]) is not None:
+                found = found.filter(**{name: value})
         if self.since:
-            found = found.filter(
-                Q(finished_at__gte=self.since)
-                | Q(finished_at__isnull=True, created_at__gte=self.since)
-            )
+            found = found.filter(self._when("gte", self.since))
         if self.until:
-            found = found.filter(
-                Q(finished_at__lt=self.until)
-                | Q(finished_at__isnull=True, created_at__lt=self.until)
-            )
+            found = found.filter(self._when("lt", self.until))
         return found
+
+    def _when(self, compared: str, moment: datetime) -> Q:
+        """After an incident the question is what failed then, not what was enqueued then."""
+        ended = Q(**{f"finished_at__{compared}": moment})
+        # An index serves each of the two, but not both at once.
+        if self.states and set(self.states) <= set(FINISHED):
+            return ended
+        enqueued = Q(**{f"created_at__{compared}": moment})
+        if self.states and set(self.states) <= set(UNFINISHED):
+            return enqueued
+        return ended | Q(finished_at__isnull=True) & enqueued
+
+    def as_json(self) -> dict[str, Any]:
+        """What it asks, for a column; `from_json` reads it."""
+        asked = {key: value for key, value in vars(self).items() if value not in ((), "", None)}
+        # Empty, and yet a question: of a group whose failures have no place.
+        asked.update({key: "" for key in ("exception", "place") if vars(self)[key] == ""})
+        return {
+            key: [str(each) for each in value]
+            if isinstance(value, tuple)
+            else value.isoformat()
+            if isinstance(value, datetime)
+            else value
+            for key, value in asked.items()
+        }
+
+    @classmethod
+    def from_json(cls, asked: Mapping[str, Any]) -> "Selection":
+        read: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in asked.items()
+        }
+        read.update({k: datetime.fromisoformat(read[k]) for k in ("since", "until") if k in read})
+        if "states" in read:
+            read["states"] = tuple(map(State, read["states"]))
+        if "ids" in read:
+            read["ids"] = tuple(map(uuid.UUID, read["ids"]))
+        return cls(**read)
 
 
 def jobs() -> QuerySet[Job]:

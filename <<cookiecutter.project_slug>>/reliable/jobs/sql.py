@@ -6,10 +6,13 @@ database that crashes (a claim, a mark, a beat) does not wait for the disk: losi
 do it again.
 """
 
-_NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
+from reliable.jobs.states import FINISHED
 
-#: Its payload is a queue's name.
+NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
+
+#: Its payload is a queue's name, or CHANGED: the relays look at what operators say.
 CHANNEL = "reliable_jobs"
+CHANGED = "*"
 
 # A job whose unique_key stands elsewhere is not inserted: the other one is locked until the caller
 # commits, and offered again after that, so that the run that follows sees the caller's data. With
@@ -20,17 +23,18 @@ INSERT INTO reliable_job AS job (
     atomic, headers, tags, release_enqueued, parent_id, unique_key, unique_running
 )
 SELECT
-    id, task, queue, args, kwargs, priority,
+    new.id, task, queue, new.args, coalesce(new.kwargs, '{}'), priority,
     coalesce(eta, clock_timestamp() + countdown * interval '1 second'),
     coalesce(expires_at, clock_timestamp() + expires_in * interval '1 second'),
-    max_attempts, backoff, time_limit, atomic, headers, tags, release, parent_id, unique_key,
+    max_attempts, backoff, time_limit, atomic, headers, tags, release, parent_id, new.unique_key,
     unique_running
-FROM jsonb_to_recordset(%(jobs)s::jsonb) AS new (
-    id uuid, task text, queue text, args jsonb, kwargs jsonb, priority smallint, eta timestamptz,
-    countdown float, expires_at timestamptz, expires_in float, max_attempts smallint, backoff float,
+FROM jsonb_to_recordset(%(jobs)s::jsonb) AS shared (
+    task text, queue text, priority smallint, eta timestamptz, countdown float,
+    expires_at timestamptz, expires_in float, max_attempts smallint, backoff float,
     time_limit integer, atomic boolean, headers jsonb, tags text[], release text, parent_id uuid,
-    unique_key text, unique_running boolean
-)
+    unique_running boolean, calls jsonb
+),
+jsonb_to_recordset(shared.calls) AS new (id uuid, args jsonb, kwargs jsonb, unique_key text)
 """
 
 # Insert and wake the relays in one statement. A parent that runs again makes the same ids again.
@@ -48,14 +52,24 @@ WITH job AS (
     {_INSERT}
     WHERE NOT EXISTS (SELECT FROM reliable_job AS earlier WHERE earlier.id = new.id)
     ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO UPDATE
-    SET published_at = NULL, run_at = least(job.run_at, excluded.run_at)
+    SET published_at = NULL,
+        -- Debounced: after a pause in the calls, or at last so long after the first.
+        run_at = CASE WHEN %(longest)s::float IS NULL THEN least(job.run_at, excluded.run_at)
+            ELSE least(
+                excluded.run_at, job.created_at + %(longest)s::float * interval '1 second'
+            ) END,
+        expires_at = CASE WHEN %(longest)s::float IS NULL THEN job.expires_at
+            ELSE excluded.expires_at END
     RETURNING id, queue, xmax = 0 AS created
 )
 SELECT id, created, pg_notify('{CHANNEL}', queue) FROM job
 """
 
 # What the relay needs to know of a job to offer it.
-_OFFER = "job.id, job.task, job.queue, job.priority, job.time_limit, job.headers, job.run_at"
+_OFFER = """
+job.id, job.task, job.queue, job.priority, job.time_limit, job.headers, job.run_at,
+job.solo OR job.suspect OR job.offers >= 4 AS alone
+"""
 
 # Mark due jobs of a queue, in the order of priority and time, after the keys that the relay took
 # last: the rows before are dead, and each scan would pass over them. A level at a time, so that a
@@ -63,7 +77,7 @@ _OFFER = "job.id, job.task, job.queue, job.priority, job.time_limit, job.headers
 PUBLISH = f"""
 WITH due AS (
     SELECT job.id
-    FROM (SELECT {_NOT_WAITING_FOR_THE_DISK}) AS fast,
+    FROM (SELECT {NOT_WAITING_FOR_THE_DISK}) AS fast,
     unnest(%(levels)s::smallint[], %(run_ats)s::timestamptz[], %(ids)s::uuid[])
         AS level (priority, run_at, id),
     LATERAL (
@@ -96,7 +110,7 @@ WITH overdue AS (
             -- The database's clock was set back.
             OR published_at > now() + interval '1 minute'
         )
-        AND {_NOT_WAITING_FOR_THE_DISK}
+        AND {NOT_WAITING_FOR_THE_DISK}
     ORDER BY published_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -127,6 +141,12 @@ SELECT pg_notify('{CHANNEL}', queue) FROM job GROUP BY queue
 # locked is about to be changed by its caller, who offers it again. Losing a claim means to run
 # again, so it need not wait for the disk; unless the body keeps its effects over a crash of the
 # database, or the job has been offered again and again. Index: the primary key.
+#
+# In a queue with a limit a running job holds a slot that no other can hold, by reliable_job_slot:
+# two claims that do not see each other and choose the same are decided by an IntegrityError, and
+# the loser tries again. Slots above the limit are from before it was lowered; while there are any,
+# everybody chooses the lowest that is free: whoever does not see another's claim collides with it,
+# so that the count holds, too.
 CLAIM = """
 UPDATE reliable_job SET
     state = 'running', claim_no = claim_no + 1, worker = %(worker)s,
@@ -134,8 +154,23 @@ UPDATE reliable_job SET
     backend = CASE WHEN NOT %(pooled)s THEN pg_backend_pid() END,
     started_at = clock_timestamp(),
     deadline_at = clock_timestamp() + (time_limit + %(margin)s) * interval '1 second',
-    published_at = NULL, release_ran = %(release)s,
-    unique_key = CASE WHEN unique_running THEN unique_key END
+    published_at = NULL, release_ran = %(release)s, batched = false,
+    unique_key = CASE WHEN unique_running THEN unique_key END,
+    slot = (
+        SELECT free.slot
+        FROM reliable_queue, generate_series(1, "limit") AS free (slot)
+        WHERE name = reliable_job.queue AND NOT EXISTS (
+            SELECT FROM reliable_job AS other
+            WHERE other.queue = name AND other.slot = free.slot AND other.state = 'running'
+        )
+        ORDER BY
+            CASE WHEN NOT EXISTS (
+                SELECT FROM reliable_job AS other
+                WHERE other.queue = name AND other.slot > "limit" AND other.state = 'running'
+            ) THEN random() END,
+            free.slot
+        LIMIT 1
+    )
 WHERE id = (
     SELECT id FROM reliable_job
     -- Not now(): a test's transaction began before its jobs.
@@ -143,7 +178,14 @@ WHERE id = (
         AND (expires_at IS NULL OR expires_at > clock_timestamp())
         AND NOT EXISTS (
             SELECT FROM reliable_queue
-            WHERE name = reliable_job.queue AND paused_at IS NOT NULL
+            WHERE name = reliable_job.queue AND (
+                paused_at IS NOT NULL
+                OR "limit" <= (
+                    SELECT count(*) FROM reliable_job AS other
+                    WHERE other.queue = name AND other.slot IS NOT NULL
+                        AND other.state = 'running'
+                )
+            )
         )
         AND NOT (suspect AND EXISTS (
             SELECT FROM reliable_job AS other
@@ -156,7 +198,60 @@ WHERE id = (
 )
 RETURNING
     claim_no, task, queue, args, kwargs, attempt, max_attempts, time_limit, headers, checkpoint,
-    misfits, misfit_since < now() - interval '24 hours'
+    misfits, misfit_since < now() - interval '24 hours', slot IS NOT NULL
+"""
+
+# A queue's limit refused the claim: its message is gone, and the relay is to offer the job when
+# there is a place. It is called although that may be later: a place that became free before this
+# commit was offered to nobody. Index: the primary key.
+REFUSED = f"""
+WITH refused AS (
+    UPDATE reliable_job SET published_at = NULL, offers = greatest(offers - 1, 0)
+    WHERE id = (
+        SELECT id FROM reliable_job
+        WHERE id = %(id)s AND state = 'waiting'
+            -- What other reasons refused would come back at once, again and again.
+            AND run_at <= clock_timestamp() AND NOT suspect
+            AND (expires_at IS NULL OR expires_at > clock_timestamp())
+            AND EXISTS (
+                SELECT FROM reliable_queue
+                WHERE name = reliable_job.queue AND "limit" IS NOT NULL AND paused_at IS NULL
+            )
+        FOR UPDATE SKIP LOCKED
+    )
+    AND {NOT_WAITING_FOR_THE_DISK}
+    RETURNING queue
+)
+SELECT pg_notify('{CHANNEL}', queue) FROM refused
+"""
+
+# The same for the jobs of a message that names many, but for those that are to run alone. The first
+# may have to wait for all. Index: the primary key.
+CLAIM_BATCH = f"""
+WITH free AS (
+    SELECT id, time_limit FROM reliable_job
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'waiting' AND run_at <= clock_timestamp()
+        AND task = %(task)s AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        AND NOT solo AND NOT suspect AND offers < 4
+        AND NOT EXISTS (
+            SELECT FROM reliable_queue
+            WHERE name = reliable_job.queue AND (paused_at IS NOT NULL OR "limit" IS NOT NULL)
+        )
+        AND {NOT_WAITING_FOR_THE_DISK}
+    FOR UPDATE SKIP LOCKED
+),
+total AS (SELECT sum(time_limit + %(kill_after)s) AS seconds FROM free)
+UPDATE reliable_job AS job SET
+    state = 'running', claim_no = claim_no + 1, worker = %(worker)s,
+    backend = CASE WHEN NOT %(pooled)s THEN pg_backend_pid() END,
+    started_at = clock_timestamp(),
+    deadline_at = clock_timestamp() + (total.seconds + %(margin)s) * interval '1 second',
+    published_at = NULL, release_ran = %(release)s, batched = true, slot = NULL,
+    unique_key = CASE WHEN unique_running THEN unique_key END
+FROM free, total WHERE job.id = free.id
+RETURNING
+    job.id, claim_no, task, queue, args, kwargs, attempt, max_attempts, job.time_limit, headers,
+    checkpoint, misfits, misfit_since < now() - interval '24 hours', false
 """
 
 # --- The fence: what stands in each statement by or for a runner ---------------------------------
@@ -175,7 +270,32 @@ WHERE {_FENCE}
 
 # The same, of a body that has done nothing in this database, so that there is nothing to lose with
 # it: after a crash it runs again.
-FINISH_ALONE = f"{FINISH} AND {_NOT_WAITING_FOR_THE_DISK}"
+FINISH_ALONE = f"{FINISH} AND {NOT_WAITING_FOR_THE_DISK}"
+
+
+# The same in a queue with a limit: the relay fills the place.
+def _and_call(finish: str) -> str:
+    return f"""
+WITH finished AS ({finish} RETURNING queue)
+SELECT pg_notify('{CHANNEL}', queue) FROM finished
+"""
+
+
+FINISH_LIMITED = _and_call(FINISH)
+
+FINISH_ALONE_LIMITED = _and_call(FINISH_ALONE)
+
+# For all of a batch whose bodies have succeeded. Fewer rows than claims: roll all of it back.
+# Index: the primary key.
+FINISH_BATCH = """
+UPDATE reliable_job AS job SET
+    state = 'succeeded', finished_at = clock_timestamp(), result = done.result::jsonb, error = '',
+    unique_key = NULL, worker = NULL, backend = NULL, deadline_at = NULL
+FROM unnest(%(ids)s::uuid[], %(claim_nos)s::integer[], %(results)s::text[])
+    AS done (id, claim_no, result)
+WHERE job.id = ANY(%(ids)s::uuid[])
+    AND job.id = done.id AND job.claim_no = done.claim_no AND job.worker = %(worker)s
+"""
 
 CHECKPOINT = f"UPDATE reliable_job SET checkpoint = %(data)s::jsonb WHERE {_FENCE}"
 
@@ -184,10 +304,13 @@ PROGRESS = f"UPDATE reliable_job SET progress = %(data)s::jsonb WHERE {_FENCE} R
 STILL_MINE = f"SELECT id FROM reliable_job WHERE {_FENCE}"
 
 # A claim ends without success: by its runner, or for one that is gone. `final` is the state to end
-# in whatever is left of the attempts. Index: the primary key.
+# in whatever is left of the attempts. `solo`: if it was one of a batch's, then nobody knows whose
+# fault it was: it does not count, and it runs alone from now on. Index: the primary key.
 GIVE_BACK = f"""
 WITH held AS (
-    SELECT job.id, job.worker
+    SELECT
+        job.id, job.worker, job.batched AND %(solo)s AS to_solo,
+        %(counted)s AND NOT (job.batched AND %(solo)s) AS counted
     FROM reliable_job AS job
     JOIN unnest(%(ids)s::uuid[], %(claim_nos)s::integer[]) AS claim (id, claim_no)
         ON job.id = claim.id AND job.claim_no = claim.claim_no
@@ -204,36 +327,37 @@ ended AS (
             FROM (
                 SELECT coalesce(
                     %(final)s,
-                    CASE WHEN %(counted)s AND job.attempt + 1 >= job.max_attempts
+                    CASE WHEN held.counted AND job.attempt + 1 >= job.max_attempts
                         THEN 'failed' ELSE 'waiting' END
                 ) AS state
             ) AS final
         ),
-        attempt = job.attempt + %(counted)s::boolean::integer,
+        attempt = job.attempt + held.counted::integer,
         run_at = CASE
-            WHEN %(final)s IS NOT NULL OR %(counted)s AND job.attempt + 1 >= job.max_attempts
+            WHEN %(final)s IS NOT NULL OR held.counted AND job.attempt + 1 >= job.max_attempts
                 THEN job.run_at
             ELSE clock_timestamp() + interval '1 second' * coalesce(
                 %(delay)s::float,
-                CASE WHEN %(counted)s
+                CASE WHEN held.counted
                     THEN random() * least(3600, job.backoff * 2 ^ least(job.attempt, 20))
                     ELSE 0 END
             )
         END,
-        offers = CASE WHEN %(counted)s THEN 0 ELSE job.offers END,
+        offers = CASE WHEN held.counted THEN 0 ELSE job.offers END,
         misfits = CASE WHEN %(outcome)s = 'misfit' THEN least(job.misfits + 1, 1000) ELSE 0 END,
         misfit_since = CASE WHEN %(outcome)s = 'misfit'
             THEN coalesce(job.misfit_since, clock_timestamp()) END,
-        suspect = job.suspect OR %(suspect)s,
-        error = %(error)s, worker = NULL, backend = NULL, deadline_at = NULL
+        suspect = job.suspect OR %(suspect)s, solo = job.solo OR held.to_solo,
+        error = %(error)s, exception = %(exception)s, place = %(place)s,
+        worker = NULL, backend = NULL, deadline_at = NULL
     FROM held WHERE job.id = held.id
-    RETURNING job.*, held.worker AS held_by
+    RETURNING job.*, held.worker AS held_by, held.counted AS was_counted
 ),
 noted AS (
     INSERT INTO reliable_attempt
         (job_id, claim_no, outcome, counted, started_at, worker, release, error, traceback)
     SELECT
-        id, claim_no, %(outcome)s, %(counted)s, started_at, held_by, release_ran, %(error)s,
+        id, claim_no, %(outcome)s, was_counted, started_at, held_by, release_ran, %(error)s,
         %(traceback)s
     FROM ended
 )
@@ -250,7 +374,7 @@ BEAT = f"""
 WITH beat AS (
     INSERT INTO reliable_worker AS worker (id, name, release, queues, slots)
     SELECT %(worker)s, %(name)s, %(release)s, %(queues)s, %(slots)s
-    WHERE {_NOT_WAITING_FOR_THE_DISK}
+    WHERE {NOT_WAITING_FOR_THE_DISK}
     ON CONFLICT (id) DO UPDATE SET beat = worker.beat + 1
 )
 SELECT id, claim_no FROM reliable_job WHERE worker = %(worker)s AND state = 'running'
@@ -263,6 +387,8 @@ LEAVE = "DELETE FROM reliable_worker WHERE id = %(worker)s"
 # Whoever gets the lock does the duty of this moment; it ends with the transaction.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('reliable_jobs.' || %(duty)s, 0))"
 
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('reliable_jobs.' || %(duty)s, 0))"
+
 # Slots of each queue, over its workers.
 SLOTS = """
 SELECT queue, sum(slots) FROM reliable_worker, unnest(queues) AS queue GROUP BY queue
@@ -272,7 +398,8 @@ SELECT queue, sum(slots) FROM reliable_worker, unnest(queues) AS queue GROUP BY 
 # it holds with the seconds that they may take. Index: reliable_job_running.
 RUNNING = """
 SELECT
-    coalesce(worker.id, job.worker), worker.beat, job.id, job.claim_no, job.suspect,
+    coalesce(worker.id, job.worker), worker.beat,
+    job.id, job.claim_no, job.suspect, job.batched,
     extract(epoch FROM job.deadline_at - job.started_at)::float
 FROM reliable_worker AS worker
 FULL JOIN (SELECT * FROM reliable_job WHERE state = 'running') AS job ON job.worker = worker.id
@@ -304,15 +431,29 @@ FROM late WHERE job.id = late.id
 RETURNING job.id, job.task, job.queue, job.headers
 """
 
-# Index: reliable_job_finished.
+# From the last key on: between what is to go lies what is kept for longer, which is not to be read
+# in each round. Nothing goes that was not tallied. A job that somebody retries at this moment is
+# locked, and stays. Returns the key that was reached. Index: reliable_job_finished.
 PURGE = """
-WITH old AS (
-    SELECT id FROM reliable_job
-    WHERE state = %(state)s AND finished_at < now() - %(seconds)s * interval '1 second'
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+WITH passed AS MATERIALIZED (
+    SELECT id, finished_at, task FROM reliable_job
+    WHERE state = %(state)s AND finished_at >= %(after)s
+        AND (finished_at, id) > (%(after)s, %(after_id)s)
+        AND finished_at < least(
+            now() - %(seconds)s * interval '1 second', (SELECT until FROM reliable_tally_mark)
+        )
+    ORDER BY finished_at, id LIMIT %(limit)s
 ),
-attempts AS (DELETE FROM reliable_attempt USING old WHERE job_id = old.id)
-DELETE FROM reliable_job AS job USING old WHERE job.id = old.id
+old AS (
+    SELECT id FROM reliable_job
+    WHERE id IN (SELECT id FROM passed WHERE (task = ANY(%(tasks)s)) <> %(others)s)
+        AND state = %(state)s
+    FOR UPDATE SKIP LOCKED
+),
+attempts AS (DELETE FROM reliable_attempt USING old WHERE job_id = old.id),
+gone AS (DELETE FROM reliable_job AS job USING old WHERE job.id = old.id)
+SELECT finished_at, id, (SELECT count(*) FROM passed)
+FROM passed ORDER BY finished_at DESC, id DESC LIMIT 1
 """
 
 # The messages of a paused queue were dropped by whoever got them.
@@ -334,7 +475,171 @@ WITH resumed AS (
 SELECT name, pg_notify('{CHANNEL}', name) FROM resumed
 """
 
-PAUSED = "SELECT name FROM reliable_queue WHERE paused_at IS NOT NULL"
+# What operators said about queues.
+SAID = """
+SELECT name, paused_at IS NOT NULL, "limit" FROM reliable_queue
+WHERE paused_at IS NOT NULL OR "limit" IS NOT NULL
+"""
+
+# Places in a queue with a limit. Index: reliable_job_slot.
+FREE = """
+SELECT "limit" - (
+    SELECT count(*) FROM reliable_job
+    WHERE queue = name AND slot IS NOT NULL AND state = 'running'
+)
+FROM reliable_queue WHERE name = %(queue)s AND "limit" IS NOT NULL
+"""
+
+# What began before its queue had a limit counts, too: it gets a slot above all others. Under the
+# lock of `adopt`. Index: reliable_job_running.
+ADOPT = """
+WITH new AS (
+    SELECT
+        job.id, job.claim_no,
+        greatest("limit", (
+            SELECT max(slot) FROM reliable_job
+            WHERE queue = name AND slot IS NOT NULL AND state = 'running'
+        )) + row_number() OVER (PARTITION BY name) AS slot
+    FROM reliable_queue JOIN reliable_job AS job ON job.queue = name
+    WHERE "limit" IS NOT NULL AND job.state = 'running' AND job.slot IS NULL
+)
+UPDATE reliable_job AS job SET slot = new.slot
+FROM new
+WHERE job.id = new.id AND job.claim_no = new.claim_no AND job.state = 'running'
+"""
+
+# --- What a relay says of itself: a table of a few rows ------------------------------------------
+
+RELAY_SEEN = """
+INSERT INTO reliable_relay AS relay (name, host, pid, release, published)
+VALUES (%(name)s, %(host)s, %(pid)s, %(release)s, %(published)s)
+ON CONFLICT (name) DO UPDATE SET
+    published = excluded.published, release = excluded.release, seen_at = clock_timestamp()
+"""
+
+RELAY_LEFT = "DELETE FROM reliable_relay WHERE name = ANY(%(names)s::text[])"
+
+RELAYS_OF_HOST = "SELECT name, pid FROM reliable_relay WHERE host = %(host)s"
+
+# Of hosts that are gone.
+PURGE_RELAYS = "DELETE FROM reliable_relay WHERE seen_at < clock_timestamp() - interval '1 day'"
+
+RELAYS = """
+SELECT name, release, extract(epoch FROM clock_timestamp() - seen_at)::float FROM reliable_relay
+ORDER BY name
+"""
+
+# --- For people: by queue ------------------------------------------------------------------------
+
+# By queue, with counts that stop: a million waiting jobs are no reason to read them whenever a page
+# or a scrape asks. Which queues there are is found by loose scans. Levels of priority are asked one
+# by one, so that the due ones are not looked for among a million of tomorrow. How many ended is
+# reckoned from the newest, if they are more than are read. Each part is ordered as its index is, or
+# the planner might find a sequential scan shorter; and (SELECT clock_timestamp()) is one moment,
+# which an index can be asked for. Indexes: reliable_job_due, reliable_job_published,
+# reliable_job_running, reliable_job_queue_failed, reliable_job_finished.
+_DUE = "state = 'waiting' AND published_at IS NULL"
+_OFFERED = "state = 'waiting' AND published_at IS NOT NULL"
+_DEAD = "state = 'failed'"
+_LOOSE = """
+(
+    WITH RECURSIVE name AS (
+        (SELECT queue FROM reliable_job WHERE {0} ORDER BY queue LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT queue FROM reliable_job AS job WHERE {0} AND job.queue > name.queue
+            ORDER BY queue LIMIT 1
+        )
+        FROM name WHERE name.queue IS NOT NULL
+    )
+    SELECT queue FROM name WHERE queue IS NOT NULL
+)
+"""
+# So many of those that ended, of a state, in the last minute.
+_NEWEST = 2000
+_ENDED = f"""
+(
+    SELECT queue, finished_at FROM reliable_job
+    WHERE state = '{{}}' AND finished_at > (SELECT clock_timestamp()) - interval '1 minute'
+    ORDER BY finished_at DESC LIMIT {_NEWEST}
+)
+"""
+_UNREAD = f"""
+(
+    SELECT finished_at FROM reliable_job
+    WHERE state = '{{}}' AND finished_at > (SELECT clock_timestamp()) - interval '1 minute'
+    ORDER BY finished_at DESC OFFSET {_NEWEST - 1} LIMIT 1
+)
+"""
+_BY_LEVEL = f"""
+    SELECT job.run_at FROM generate_series(0, 9) AS level, LATERAL (
+        SELECT run_at FROM reliable_job AS job
+        WHERE {_DUE} AND job.queue = name.queue AND priority = level
+            AND run_at {{}} (SELECT clock_timestamp())
+        ORDER BY run_at, id LIMIT {{}}
+    ) AS job
+"""
+QUEUES = f"""
+WITH running AS MATERIALIZED (
+    SELECT queue, count(*) AS jobs FROM reliable_job WHERE state = 'running' GROUP BY queue
+),
+ended AS MATERIALIZED (
+    {" UNION ALL ".join(_ENDED.format(state) for state in FINISHED)}
+),
+since AS (
+    SELECT coalesce(
+        greatest({", ".join(_UNREAD.format(state) for state in FINISHED)}),
+        clock_timestamp() - interval '1 minute'
+    ) AS moment
+),
+finished AS (
+    SELECT
+        queue,
+        (count(*) * 60 / greatest(0.1, extract(epoch FROM clock_timestamp() - moment)))::bigint
+            AS jobs
+    FROM ended, since WHERE finished_at >= moment
+    GROUP BY queue, moment
+),
+name AS (
+    SELECT queue FROM {_LOOSE.format(_DUE)} AS due
+    UNION SELECT queue FROM {_LOOSE.format(_OFFERED)} AS offered
+    UNION SELECT queue FROM {_LOOSE.format(_DEAD)} AS failed
+    UNION SELECT queue FROM running
+    UNION SELECT queue FROM finished
+)
+SELECT
+    name.queue,
+    least(due.jobs + offered.jobs, %(most)s),
+    (
+        SELECT count(*) FROM ({_BY_LEVEL.format(">", "%(most)s")} LIMIT %(most)s) AS later
+    ),
+    coalesce(running.jobs, 0),
+    (
+        SELECT count(*) FROM (
+            SELECT FROM reliable_job AS job WHERE {_DEAD} AND job.queue = name.queue
+            ORDER BY finished_at LIMIT %(most)s
+        ) AS failed
+    ),
+    extract(epoch FROM clock_timestamp() - least(due.oldest, offered.oldest))::float,
+    coalesce(finished.jobs, 0)
+FROM name
+LEFT JOIN running ON running.queue = name.queue
+LEFT JOIN finished ON finished.queue = name.queue,
+LATERAL (
+    SELECT
+        (
+            SELECT count(*) FROM ({_BY_LEVEL.format("<=", "%(most)s")} LIMIT %(most)s) AS few
+        ) AS jobs,
+        (SELECT min(run_at) FROM ({_BY_LEVEL.format("<=", "1")}) AS first) AS oldest
+) AS due,
+LATERAL (
+    SELECT count(*) AS jobs, min(run_at) AS oldest FROM (
+        SELECT run_at FROM reliable_job AS job WHERE {_OFFERED} AND job.queue = name.queue
+        ORDER BY published_at LIMIT %(most)s
+    ) AS job
+) AS offered
+ORDER BY name.queue
+"""
 
 # --- People --------------------------------------------------------------------------------------
 
@@ -352,7 +657,8 @@ RETRY = f"""
 WITH job AS (
     UPDATE reliable_job SET
         state = 'waiting', finished_at = NULL, attempt = 0, offers = 0, misfits = 0,
-        misfit_since = NULL, suspect = false, expires_at = NULL, run_at = clock_timestamp()
+        misfit_since = NULL, suspect = false, solo = false, expires_at = NULL,
+        run_at = clock_timestamp()
     WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('failed', 'cancelled', 'expired')
     RETURNING id, task, queue, headers
 )
@@ -364,6 +670,116 @@ DISCARD = """
 UPDATE reliable_job SET state = 'cancelled', error = %(reason)s
 WHERE id = ANY(%(ids)s::uuid[]) AND state = 'failed'
 RETURNING id, task, queue, headers
+"""
+
+# The failed jobs by task, exception and place: a step of the index from group to group, then its
+# first, its last and its count, up to a limit. Index: reliable_job_failed.
+_OF_GROUP = """
+    FROM reliable_job AS job
+    WHERE job.state = 'failed' AND job.task = found.task AND job.exception = found.exception
+        AND job.place = found.place AND job.finished_at >= %(since)s
+"""
+
+FAILED_GROUPS = f"""
+WITH RECURSIVE found AS (
+    (
+        SELECT task, exception, place FROM reliable_job WHERE state = 'failed'
+        ORDER BY task, exception, place LIMIT 1
+    )
+    UNION ALL
+    SELECT following.*
+    FROM found, LATERAL (
+        SELECT task, exception, place FROM reliable_job
+        WHERE state = 'failed'
+            AND (task, exception, place) > (found.task, found.exception, found.place)
+        ORDER BY task, exception, place LIMIT 1
+    ) AS following
+)
+SELECT
+    found.task, found.exception, found.place, counted.jobs, first.finished_at, last.finished_at,
+    last.id, last.queue
+FROM (SELECT * FROM found LIMIT %(groups)s) AS found,
+LATERAL (SELECT job.finished_at {_OF_GROUP} ORDER BY job.finished_at LIMIT 1) AS first,
+LATERAL (
+    SELECT job.finished_at, job.id, job.queue {_OF_GROUP} ORDER BY job.finished_at DESC LIMIT 1
+) AS last,
+LATERAL (SELECT count(*) AS jobs FROM (SELECT {_OF_GROUP} LIMIT %(most)s) AS few) AS counted
+"""
+
+# How many there are of each state, as far as an index says it in a moment. Indexes:
+# reliable_job_due, _published, _running, _finished; the primary key for `held`, newest first.
+_SOME = "(SELECT count(*) FROM (SELECT FROM reliable_job WHERE {} LIMIT %(most)s) AS few)"
+
+STATE_COUNTS = f"""
+SELECT
+    {_SOME.format("state = 'waiting' AND published_at IS NULL")}
+        + {_SOME.format("state = 'waiting' AND published_at IS NOT NULL")},
+    {_SOME.format("state = 'running'")},
+    {_SOME.format("state = 'succeeded'")},
+    {_SOME.format("state = 'failed'")},
+    {_SOME.format("state = 'cancelled'")},
+    {_SOME.format("state = 'expired'")}
+"""
+
+# Ids of what waits, if they are few: the newest of millions would hide an old one. Indexes:
+# reliable_job_due, _published.
+FEW_WAITING = """
+SELECT id FROM (
+    (SELECT id FROM reliable_job WHERE state = 'waiting' AND published_at IS NULL LIMIT %(most)s)
+    UNION ALL
+    (
+        SELECT id FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL
+        LIMIT %(most)s
+    )
+) AS few LIMIT %(most)s
+"""
+
+# Index: reliable_job_running.
+FEW_RUNNING = "SELECT id FROM reliable_job WHERE state = 'running' LIMIT %(most)s"
+
+# What waits and runs in a queue: how many are due, up to a limit, and since when the oldest is. A
+# level of priority at a time. Indexes: reliable_job_due, _published, _running.
+QUEUE_LOAD = """
+SELECT
+    asked.name,
+    (
+        SELECT count(*) FROM (
+            SELECT FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
+                SELECT FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
+                    AND priority = level AND run_at <= (SELECT clock_timestamp())
+                LIMIT %(most)s
+            ) AS due LIMIT %(most)s
+        ) AS few
+    ) + (
+        SELECT count(*) FROM (
+            SELECT FROM reliable_job AS job
+            WHERE state = 'waiting' AND published_at IS NOT NULL AND job.queue = asked.name
+            LIMIT %(most)s
+        ) AS few
+    ),
+    least(
+        (
+            SELECT min(due.run_at) FROM unnest(%(levels)s::smallint[]) AS level, LATERAL (
+                SELECT run_at FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NULL AND job.queue = asked.name
+                    AND priority = level AND run_at <= (SELECT clock_timestamp())
+                ORDER BY run_at LIMIT 1
+            ) AS due
+        ),
+        (
+            SELECT min(run_at) FROM (
+                SELECT run_at FROM reliable_job AS job
+                WHERE state = 'waiting' AND published_at IS NOT NULL AND job.queue = asked.name
+                LIMIT %(most)s
+            ) AS few
+        )
+    ),
+    (
+        SELECT count(*) FROM reliable_job AS job
+        WHERE state = 'running' AND job.queue = asked.name
+    )
+FROM unnest(%(queues)s::text[]) AS asked (name)
 """
 
 # A pause that is said again keeps its beginning. Index: the primary key.
@@ -379,6 +795,16 @@ ON CONFLICT (name) DO UPDATE SET
     paused_at = coalesce(queue.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
     paused_why = excluded.paused_why, paused_until = excluded.paused_until
 RETURNING paused_at, paused_until
+"""
+
+# Index: the primary key.
+LIMIT = f"""
+WITH before AS (SELECT "limit" FROM reliable_queue WHERE name = %(queue)s),
+said AS (
+    INSERT INTO reliable_queue (name, "limit") VALUES (%(queue)s, %(limit)s)
+    ON CONFLICT (name) DO UPDATE SET "limit" = excluded."limit" RETURNING name
+)
+SELECT (SELECT "limit" FROM before), pg_notify('{CHANNEL}', '{CHANGED}') FROM said
 """
 
 # What stood there is gone with the UPDATE, so it is read before. Index: the primary key.

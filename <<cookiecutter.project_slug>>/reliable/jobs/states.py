@@ -36,3 +36,4 @@ class Outcome(models.TextChoices):
     SHUT_DOWN = "shut down"  # by us: not counted
     MISFIT = "misfit"  # unknown to that release: not counted
     SNOOZED = "snoozed"
+    ROLLED_BACK = "rolled back"  # with the batch that it ran in: not counted

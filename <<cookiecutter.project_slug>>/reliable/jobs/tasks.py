@@ -21,10 +21,16 @@ RUNNER = "reliable.jobs.run"
     Request="reliable.jobs.worker:JobRequest",
 )
 def run(self: Any) -> None:
-    """Run the job whose id the message bears, if it waits. Twice: the second finds it taken."""
-    from reliable.jobs import runner
+    """Run the job whose id the message bears, if it waits. Twice: the second finds it taken.
 
-    runner.run(UUID(self.request.id), worker.identity.id)
+    Or the jobs that the message names, as a batch.
+    """
+    from reliable.jobs import batch, runner
+
+    if ids := self.request.get(worker.JOBS):
+        batch.run([UUID(each) for each in ids], self.request.shadow, worker.identity.id)
+    else:
+        runner.run(UUID(self.request.id), worker.identity.id)
 
 
 #: For `reliable.logging`, since jobs have lines of their own, and for `reliable.checks`.

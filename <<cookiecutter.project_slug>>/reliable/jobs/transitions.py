@@ -10,7 +10,7 @@ import structlog
 from django.db import transaction
 from django.dispatch import Signal
 
-from reliable.jobs import sql
+from reliable.jobs import failures, sql
 from reliable.jobs.database import Session, rows
 from reliable.jobs.states import Outcome, State
 
@@ -20,6 +20,10 @@ logger = structlog.stdlib.get_logger("reliable.jobs")
 #: `reason`, a sentence; `error`, the exception if this process has it; `secrets`, what must not be
 #: shown of it.
 job_failed = Signal()
+
+#: Sent once for each job that has succeeded, after its commit, by the process that ran it.
+#: Arguments: `sender`, the task's name; `job_id`.
+job_succeeded = Signal()
 
 
 class Claim(NamedTuple):
@@ -48,7 +52,8 @@ class Ending:
 
     error: a sentence for people. counted: whether it counts against max_attempts. delay: seconds
     until it may run again; None is the task's backoff. final: end in this state, whatever is left
-    of the attempts. suspect: it may have killed its worker. exception, secrets: what to
+    of the attempts. suspect: it may have killed its worker. solo: if it ran in a batch, the others
+    may be to blame: it is not counted, and runs alone from now on. exception, secrets: what to
     report, and what to leave out of it.
     """
 
@@ -59,6 +64,7 @@ class Ending:
     delay: float | None = None
     final: State | None = None
     suspect: bool = False
+    solo: bool = False
     exception: BaseException | None = None
     secrets: tuple[Any, ...] = ()
 
@@ -77,9 +83,12 @@ def give_back(claims: Sequence[Claim], worker: UUID, ending: Ending) -> list[End
         "counted": ending.counted,
         "error": ending.error,
         "traceback": ending.traceback,
+        "exception": failures.kind(ending.outcome, ending.exception),
+        "place": failures.place(ending.exception),
         "delay": ending.delay,
         "final": ending.final and str(ending.final),
         "suspect": ending.suspect,
+        "solo": ending.solo,
     }
     with transaction.atomic():
         ended = [Ended(*row[:8]) for row in rows(sql.GIVE_BACK, parameters)]

@@ -25,6 +25,8 @@ from reliable.queues import of_job_queue
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
 
+#: The header of a message that names several jobs: their ids.
+JOBS = "jobs"
 #: Seconds between two beats.
 BEAT = 2.0
 # Seconds between two looks of the pool at its children.
@@ -51,6 +53,11 @@ class JobRequest(Request):
     What Celery would log and store of that is said of the job, once, when it is given back.
     """
 
+    @property
+    def job_ids(self) -> frozenset[str]:
+        """The jobs that the message names: one, or those of a batch."""
+        return frozenset(self.request_dict.get(JOBS) or (self.id,))
+
     def acknowledge(self) -> None:
         """Say nothing to the broker, which notes nothing of a message from a list of jobs."""
         self.acknowledged = True
@@ -58,7 +65,7 @@ class JobRequest(Request):
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         if not soft:
             state.task_ready(self)
-            _ended(self.id, Outcome.TIMED_OUT, f"It was killed {timeout:g} s after its start.")
+            _ended(self.job_ids, Outcome.TIMED_OUT, f"It was killed {timeout:g} s after its start.")
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         super().on_accepted(pid, time_accepted)
@@ -70,14 +77,14 @@ class JobRequest(Request):
             return
         if isinstance(error, WorkerLostError):
             state.task_ready(self)
-            _ended(self.id, Outcome.CHILD_LOST, str(error))
+            _ended(self.job_ids, Outcome.CHILD_LOST, str(error))
             return
         super().on_failure(exc_info, *args, **kwargs)
 
 
-def _ended(job_id: str, outcome: Outcome, error: str) -> None:
+def _ended(job_ids: frozenset[str], outcome: Outcome, error: str) -> None:
     if _heart is not None:
-        _heart.ended.put((uuid.UUID(job_id), outcome, error))
+        _heart.ended.put((job_ids, outcome, error))
 
 
 class Heart(threading.Thread):
@@ -91,7 +98,9 @@ class Heart(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="jobs-heart", daemon=True)
-        self.ended: queue.SimpleQueue[tuple[uuid.UUID, Outcome, str] | None] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[frozenset[str], Outcome, str] | None] = (
+            queue.SimpleQueue()
+        )
         self.session = Session()
         self._suspects: set[Claim] = set()
         self._held_back: set[str] = set()
@@ -164,14 +173,14 @@ class Heart(threading.Thread):
         }
         return {Claim(*row) for row in self.session.rows(sql.BEAT, parameters)}
 
-    def _give_back_ended(self, job_id: uuid.UUID, outcome: Outcome, error: str) -> None:
+    def _give_back_ended(self, job_ids: frozenset[str], outcome: Outcome, error: str) -> None:
         if state.should_terminate not in {None, False}:
             return  # by `stop`, uncounted
         try:
             # Not one that another message for the same job works on.
-            claims = {claim for claim in self._believed() if claim.id == job_id}
-            if str(job_id) not in _held():
-                self._give_back(claims, outcome, error)
+            ended = job_ids - _held()
+            claims = {claim for claim in self._believed() if str(claim.id) in ended}
+            self._give_back(claims, outcome, error)
         except Exception as problem:  # noqa: BLE001
             self._say_silent(problem)  # two beats later it is given back as not recorded
 
@@ -182,8 +191,9 @@ class Heart(threading.Thread):
             sql.END_SESSIONS,
             {"ids": [each.id for each in claims], "claim_nos": [each.claim_no for each in claims]},
         )
-        counted = outcome != Outcome.SHUT_DOWN
-        give_back(list(claims), identity.id, Ending(outcome, error, counted=counted))
+        by_us = outcome == Outcome.SHUT_DOWN
+        ending = Ending(outcome, error, counted=not by_us, solo=not by_us)
+        give_back(list(claims), identity.id, ending)
         connections.close_all()  # seldom needed, and one for each worker
 
     def _say_silent(self, error: Exception) -> None:
@@ -247,6 +257,11 @@ def _ids(requests: Any) -> set[str]:
     """The ids of those that run jobs."""
     while True:
         try:
-            return {each.id for each in list(requests) if isinstance(each, JobRequest)}
+            return {
+                job_id
+                for request in list(requests)
+                if isinstance(request, JobRequest)
+                for job_id in request.job_ids
+            }
         except RuntimeError:  # the main thread changed the set meanwhile
             continue

@@ -26,8 +26,7 @@ class Program:
     """One process that supervisor starts, restarts and stops.
 
     It runs `python -m module *arguments`. `stop_wait` is in seconds; `environment` comes on top of
-    supervisor's own and holds no secret, since it can be read in the supervisor file. `in_group`
-    says whether it starts and drains with its generation, or lives on from deploy to deploy.
+    supervisor's own and holds no secret, since it can be read in the supervisor file.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Program:
     arguments: tuple[str, ...]
     stop_wait: int
     environment: Mapping[str, str] = field(default_factory=dict)
-    in_group: bool = True
 
     @property
     def command(self) -> list[str]:
@@ -46,7 +44,7 @@ class SupervisorSettings(TypedDict):
     """What `settings.SUPERVISOR` holds.
 
     directory: the project. wsgi, web_config, celery_app: import paths, such as `config.wsgi`,
-    `config.gunicorn` and `config`. run_dir: sockets and beat's state. log_dir: a log a program.
+    `config.gunicorn` and `config`. run_dir: sockets. log_dir: a log a program.
     """
 
     directory: Path
@@ -142,21 +140,19 @@ class Layout:
         )
 
     def beat(self) -> Program:
-        """Its name is the same in each deploy: two beats would send each tick twice."""
+        """It ticks the schedule. Of the generation, and on every host: each tick happens once."""
         return Program(
-            name="beat",
+            name=f"beat-{self.deploy_id}",
             module="celery",
             arguments=(
                 *("--app", self.settings["celery_app"], "--quiet"),
                 "beat",
-                *("--schedule", str(self.run_dir / "beat-schedule")),
                 # No pid file: one left by a kill would keep beat from starting.
                 *("--pidfile", ""),
                 *("--loglevel", "INFO"),
             ),
             stop_wait=BEAT_STOP_WAIT,
             environment=self._environment("beat"),
-            in_group=False,
         )
 
     def _environment(self, process: str) -> dict[str, str]:

@@ -50,9 +50,8 @@ def generation(
     """Programs, and the group that starts, drains and stops those of the generation together."""
     listed = list(programs)
     parts = [section(program, place, extra) for program in listed]
-    grouped = [program.name for program in listed if program.in_group]
-    if grouped:
-        parts.append(_ini(f"group:{group(deploy_id)}", {"programs": ",".join(grouped)}))
+    names = ",".join(program.name for program in listed)
+    parts.append(_ini(f"group:{group(deploy_id)}", {"programs": names}))
     return "\n".join(parts)
 
 

@@ -22,11 +22,14 @@ from django.conf import settings
 from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
+from reliable.testing.browser import browser, visitor
 from reliable.testing.checkout import Checkout
 from reliable.testing.dispatches import Dispatches, recorded
 from reliable.testing.processes import MARKER, end_all, marked
 from reliable.testing.servers import BROKER_DATABASES, Servers
 from reliable.testing.system import System, connected_to
+
+__all__ = ["browser", "visitor"]  # fixtures that stand there
 
 _run_directory = pytest.StashKey[Path]()
 _servers = pytest.StashKey[Servers]()
@@ -35,7 +38,9 @@ _broker_databases = itertools.cycle(range(1, BROKER_DATABASES))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("reliable").addoption(
+    group = parser.getgroup("reliable")
+    group.addoption("--pictures", metavar="FOLDER", help="keep pictures of pages there")
+    group.addoption(
         "--servers",
         choices=["embedded", "system"],
         default="embedded",
@@ -51,6 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "chaos: real faults under load, half a minute each; `make chaos` runs them",
+    )
+    config.addinivalue_line(
+        "markers",
+        "browser: pages in a real Chromium; `make browser` runs them",
     )
     # As Ctrl-C: fixtures end what they started. By default TERM would leave all of it running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -36,8 +36,8 @@ class _TestsConnection:
 def run_jobs(*, at: datetime | None = None, raise_errors: bool = True) -> int:
     """Run each due job, and what those enqueue, through the claim and the fence of a worker.
 
-    Works inside TestCase, whose transaction never commits, and needs no broker. Returns how many
-    attempts were made.
+    Works inside TestCase, whose transaction never commits, and needs no broker. Jobs of a task with
+    `batch` run alone, too. Returns how many attempts were made.
 
     at: as if it were that moment: what is due by then runs, retries among it, and what has expired
     by then does not. raise_errors: raise the first exception of a body, after it was recorded as a
@@ -54,7 +54,9 @@ def run_jobs(*, at: datetime | None = None, raise_errors: bool = True) -> int:
             if not due:
                 return count
             if not runner.run(due[0][0], worker, errors):
-                raise AssertionError(f"job {due[0][0]} is due, but its queue is paused")
+                raise AssertionError(
+                    f"job {due[0][0]} is due, but its queue is paused, or is at its limit"
+                )
             if errors and raise_errors:
                 raise errors[0]
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from celery import current_app
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from kombu import pools
@@ -22,6 +23,8 @@ from reliable.testing.events import Events
 from reliable.testing.processes import MARKER, Process
 from reliable.testing.proxy import Proxy
 from reliable.testing.servers import Servers
+
+_TEST_TASKS = "reliable.testing.tasks,reliable.testing.jobs,reliable.testing.batched"
 
 
 class Answer(NamedTuple):
@@ -69,6 +72,18 @@ class System:
             Events.VARIABLE: str(self.events.path),
         }
 
+    def settings(self, text: str) -> None:
+        """Change Django's settings for the processes that are started from now on.
+
+        text: Python, run after the project's own settings: `RELIABLE_PROBES = {"interval": 1}`.
+        """
+        module = "settings_of_the_test"
+        own = f"from {settings.SETTINGS_MODULE} import *\n\n{text}\n"
+        (self.directory / f"{module}.py").write_text(own, encoding="utf-8")
+        self.environment["DJANGO_SETTINGS_MODULE"] = module
+        paths = [str(self.directory), self.environment.get("PYTHONPATH", "")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
     # --- what runs -------------------------------------------------------------------------------
 
     def layout(self, release: str = "a") -> Layout:
@@ -101,7 +116,7 @@ class System:
 
     def relay(self, *, release: str = "a") -> Process:
         """Start a relay, and wait until it publishes."""
-        process = self.start(self.layout(release).relay())
+        process = self.start(_with_test_tasks(self.layout(release).relay()))
         process.wait_for_output("relay.started")
         return process
 
@@ -234,11 +249,19 @@ def connected_to(servers: Servers, database: str) -> Iterator[None]:
         **original["OPTIONS"],
         "host": str(servers.postgresql.sockets),
     }
+    _forget_content_types()
     try:
         yield
     finally:
         connection.close()
         connection.settings_dict.update(original)
+        _forget_content_types()
+
+
+def _forget_content_types() -> None:
+    # Django caches their numbers, which differ from database to database.
+    if apps.is_installed("django.contrib.contenttypes"):
+        apps.get_model("contenttypes.ContentType").objects.clear_cache()
 
 
 def _point_celery_at(url: str) -> None:
@@ -252,11 +275,11 @@ def _point_celery_at(url: str) -> None:
 
 
 def _with_test_tasks(program: Program) -> Program:
-    if program.module != "celery" or "worker" not in program.arguments:
+    if not {"worker", "relay"} & set(program.arguments):
         return program
     return replace(
         program,
-        arguments=(*program.arguments, "--include", "reliable.testing.tasks,reliable.testing.jobs"),
+        arguments=(*program.arguments, "--include", _TEST_TASKS),
     )
 
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from reliable.jobs import State, durable_task, ids, operations, sql, transitions
 from reliable.jobs.database import Session
-from reliable.jobs.models import Attempt, Job, Queue, Worker
+from reliable.jobs.models import Attempt, Job, Queue, Tally, Worker
 from reliable.jobs.states import FINISHED, Outcome
 from reliable.testing.run_jobs import run_jobs
 
@@ -216,6 +216,35 @@ def test_counts_are_by_task_and_state_with_what_waits_and_runs(db: None) -> None
     assert re.search(r"Queue slow: nothing waits; paused since .* by ada", text)
 
 
+def test_what_ran_is_told_by_queue_and_by_task(db: None) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    for ago, kind, bucket, count in (
+        (0, "ran", 0, 99),
+        (0, "ran", 25, 1),
+        (0, "waited", -20, 100),
+        (0, "failed", 0, 3),
+        (0, "dead", 0, 1),
+        (5, "ran", 0, 10),
+    ):
+        Tally.objects.create(
+            hour=hour - timedelta(hours=ago),
+            queue="mail",
+            task="a.task",
+            kind=kind,
+            bucket=bucket,
+            count=count,
+        )
+    lately = machine("stats", "--since", "1h")
+    [row] = lately["ran_by_task"]
+    assert (row["task"], row["queue"], row["runs"], row["failures"]) == ("a.task", "mail", 103, 3)
+    assert row["ran_p50"] == pytest.approx(1.1, rel=0.01)
+    assert row["ran_p99"] == row["ran_p50"]
+    [row] = machine("stats")["ran_by_queue"]
+    assert (row["queue"], row["runs"], row["dead"]) == ("mail", 113, 1)
+    assert re.search(r"QUEUE +RUNS +FAILURES +DEAD +WAITED p50", jobs("stats"))
+    assert re.search(r"a\.task +mail +113 +3 +1 +29 ms +29 ms +29 ms +1\.1 s", jobs("stats"))
+
+
 def test_an_empty_table_is_a_sentence(db: None) -> None:
     assert jobs("list") == "There is no such job.\n"
     assert jobs("stats") == "There is no job.\n"
@@ -341,11 +370,20 @@ def test_a_stop_says_how_many_were_changed_by_then(
         (["retry", "--since", "1h", "--until", "2h"], "--since is not before --until"),
         (["retry", "--error", ""], "--error '' is no text"),
         (["discard", "--all", "--why", "\udcff"], "is no text"),
+        (["stats", "--since", "yesterday"], r"no time; write for example"),
         (["list", "--limit", "0"], "write a number from 1 on"),
         (["list", "--before", "x"], "'x' is no job's id"),
         (["show", str(uuid.UUID(int=1))], "rolled back, or it was purged"),
         (["pause", "mial"], "'mial' is not declared; declared: critical, mail"),
         (["resume", "mial"], "'mial' is not declared; declared: critical, mail"),
+        (["limit", "mial", "3"], "'mial' is not declared; declared: critical, mail"),
+        (
+            ["limit", "mail", "0"],
+            "limit of 0 jobs is not possible: write a number from 1 to 10,000",
+        ),
+        (["limit", "mail", "10001"], "limit of 10,001 jobs is not possible"),
+        (["limit", "mail", "-3"], "'-3' is no limit; write a number of jobs, for example 3"),
+        (["limit", "mail", "few"], "'few' is no limit; write a number of jobs, for example 3"),
         (["pause", "mail", "--for", "soon"], "no duration; write for example 90s"),
         (["pause", "mail", "--until", "2001-01-01T00:00"], "not in the next ten years"),
     ],
@@ -426,6 +464,48 @@ def test_resume_wakes_the_relays(transactional_db: None) -> None:
     heard = [notify.payload for notify in ear.raw.notifies(timeout=5, stop_after=1)]
     ear.close()
     assert heard == ["mail"]
+
+
+def test_a_limit_is_set_shown_changed_and_removed(db: None) -> None:
+    assert "No job of the queue mail starts while 1 run. It had none." in jobs("limit", "mail", "1")
+    assert re.search(r"Queue mail: nothing waits; 1 may run at once\.", jobs("stats"))
+    running = a_job("running", slot=1)
+    a_job()
+    with pytest.raises(AssertionError, match="or is at its limit"):
+        run_jobs()
+    with capture_logs() as lines:
+        assert machine("limit", "mail", "3", "--by", "ada") == {
+            "queue": "mail",
+            "limit": 3,
+            "before": 1,
+        }
+    assert lines == [
+        {
+            "event": "queue.limited",
+            "log_level": "info",
+            "queue": "mail",
+            "by": "ada",
+            "limit": 3,
+            "before": 1,
+        }
+    ]
+    assert run_jobs() == 1
+    assert jobs("limit", "mail", "none") == "The queue mail has no limit. It was 3.\n"
+    assert "may run" not in jobs("stats")
+    assert state_of(running) == State.RUNNING
+
+
+def test_what_runs_already_counts_when_a_limit_is_set(db: None) -> None:
+    for _ in range(3):
+        a_job("running")
+    jobs("limit", "mail", "2")
+    assert set(Job.objects.values_list("slot", flat=True)) == {3, 4, 5}
+    Job.objects.filter(slot__in=[4, 5]).update(
+        state="succeeded", finished_at=timezone.now(), worker=None, deadline_at=None
+    )
+    jobs("limit", "mail", "2")
+    a_job()
+    assert run_jobs() == 1  # in slot 1 or 2, beside the one in slot 3
 
 
 # --- Two releases --------------------------------------------------------------------------------

@@ -48,6 +48,10 @@ def refresh(number: int) -> None: ...
 def rebuild(number: int) -> None: ...
 
 
+@durable_task(queue="default", debounce=60, expires=60)
+def reindex(number: int) -> None: ...
+
+
 @durable_task(queue="mail", name="greet", bind=True, max_attempts=3, priority=7, expires=60)
 def greet(self: Any, name: str) -> str:
     return f"{self.name} {name}"
@@ -126,8 +130,12 @@ def test_celerys_canvas_is_refused_by_name(use: Callable[[], Any]) -> None:
     [
         ({"max_attempts": 0}, "max_attempts cannot be 0"),
         ({"priority": 10}, "priority cannot be 10"),
+        ({"debounce": 0}, "debounce cannot be 0"),
         ({"unique": "sometimes"}, "unique cannot be 'sometimes'"),
         ({"time_limit": 0}, "time_limit cannot be 0"),
+        ({"batch": 0}, "batch cannot be 0"),
+        ({"batch": 51}, "batch cannot be 51"),
+        ({"batch": 5, "atomic": False}, "batch=5 needs atomic=True.*Leave one of the two out"),
         ({"secret": ["pasword"]}, "secret= names no argument 'pasword'"),
     ],
 )
@@ -330,6 +338,39 @@ def test_unique_calls_may_have_large_arguments(db: None) -> None:
 
 @durable_task(queue="default", unique=True)
 def annotate(text: str) -> None: ...
+
+
+def due_in(job: Job) -> int:
+    return round((job.run_at - timezone.now()).total_seconds())
+
+
+def test_each_call_puts_a_debounced_job_off_but_not_for_ever(db: None) -> None:
+    first = reindex.delay(1)
+    Job.objects.update(run_at=timezone.now() + timedelta(seconds=3), published_at=timezone.now())
+    again = reindex.delay(1)
+    job = Job.objects.get()
+    assert (first.created, again.created, again.id) == (True, False, first.id)
+    assert (due_in(job), job.published_at) == (60, None)
+    assert job.expires_at is not None
+    assert round((job.expires_at - job.run_at).total_seconds()) == 60
+
+    Job.objects.update(created_at=timezone.now() - timedelta(seconds=590))
+    reindex.delay(1)
+    assert due_in(Job.objects.get()) == 10
+
+
+def test_a_debounced_job_runs_once_after_its_calls(db: None) -> None:
+    for _ in range(3):
+        reindex.delay(1)
+    reindex.delay(2)
+    assert run_jobs() == 0
+    assert run_jobs(at=timezone.now() + timedelta(seconds=61)) == 2
+
+
+def test_a_call_may_say_when_a_debounced_job_runs(db: None) -> None:
+    reindex.delay(1)
+    reindex.apply_async([1], countdown=0)
+    assert run_jobs() == 1
 
 
 def test_unique_ends_with_the_start_and_until_finished_with_the_end(db: None) -> None:

@@ -6,16 +6,24 @@ What is counted is pages, not time: machines differ.
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from reliable.jobs import sql
+from reliable.jobs import browse, sql, tally
+from reliable.jobs.browse import Search
+from reliable.jobs.selection import Selection
+from reliable.jobs.states import State
 from reliable.testing.servers import Servers
+from reliable.testing.system import connected_to
 
 ROWS = int(os.environ.get("ROWS", "1000000"))
 COMPLETED = ROWS // 5
@@ -64,8 +72,9 @@ COMPLETE = [
 class Database:
     """A million jobs, and how many pages a statement reads there."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str) -> None:
         self.url = url
+        self.name = name
         self.connection = psycopg.connect(url, autocommit=True)
 
     def execute(self, statement: str, parameters: Any = None) -> None:
@@ -96,8 +105,10 @@ def _walk(node: dict[str, Any], names: set[str]) -> None:
 def million(servers: Servers, database_template: str) -> Iterator[Database]:
     name = f"million_{uuid.uuid4().hex}"
     servers.clone_database(database_template, name)
-    database = Database(servers.postgresql.url(name))
+    database = Database(servers.postgresql.url(name), name)
     database.execute(FILL, [ROWS])
+    # Of its limit, the statements read the queue's row and what runs.
+    database.execute("INSERT INTO reliable_queue (name, \"limit\") VALUES ('default', 3)")
     database.execute("VACUUM ANALYZE reliable_job")
     yield database
     database.connection.close()
@@ -135,15 +146,25 @@ def some_job(database: Database) -> dict[str, Any]:
         "counted": True,
         "error": "",
         "traceback": "",
+        "exception": "ValueError",
+        "place": "orders.tasks.ship",
         "delay": None,
         "final": None,
         "suspect": False,
+        "solo": False,
+        "task": "some.task",
+        "kill_after": 5,
+        "results": ["1"],
     }
 
 
 BY_KEY = {
     "CLAIM": sql.CLAIM,
+    "CLAIM_BATCH": sql.CLAIM_BATCH,
     "FINISH": sql.FINISH,
+    "FINISH_LIMITED": sql.FINISH_LIMITED,
+    "REFUSED": sql.REFUSED,
+    "FINISH_BATCH": sql.FINISH_BATCH,
     "CHECKPOINT": sql.CHECKPOINT,
     "PROGRESS": sql.PROGRESS,
     "GIVE_BACK": sql.GIVE_BACK,
@@ -163,6 +184,7 @@ def test_what_concerns_one_job_reads_its_row_by_the_primary_key(
         "reliable_job_pkey",
         "reliable_job_running",
         "reliable_job_one_suspect",
+        "reliable_job_slot",
     }
     assert "reliable_job_pkey" in scanned
     assert pages < 100, scanned
@@ -183,10 +205,20 @@ BY_INDEX = {
         50,
     ),
     "RUNNING": (sql.RUNNING, {}, "reliable_job_running", 50),
+    "ADOPT": (sql.ADOPT, {}, "reliable_job_running", 50),
+    "FREE": (sql.FREE, {"queue": "default"}, "reliable_job_slot", 50),
     "EXPIRE": (sql.EXPIRE, {"limit": 100}, "reliable_job_expires", 50),
     "PURGE": (
         sql.PURGE,
-        {"state": "succeeded", "seconds": 86400 * 2, "limit": 100},
+        {
+            "state": "succeeded",
+            "seconds": 86400 * 2,
+            "limit": 100,
+            "tasks": [],
+            "others": True,
+            "after": START,
+            "after_id": NIL,
+        },
         "reliable_job_finished",
         3000,
     ),
@@ -202,6 +234,117 @@ def test_what_concerns_many_jobs_reads_its_index_and_a_few_pages(
     assert index in scanned
     assert not {each for each in scanned if "Seq Scan" in each}
     assert pages < most, scanned
+
+
+# --- The admin -----------------------------------------------------------------------------------
+
+FILL_FAILED = """
+INSERT INTO reliable_job
+    (id, task, queue, args, state, created_at, finished_at, exception, place, error)
+SELECT
+    gen_random_uuid(), 'task.' || n %% 20, 'mail', '[1]', 'failed', now() - n * interval '2 second',
+    now() - n * interval '1 second', 'Error' || n %% 3, 'orders.tasks.ship', 'Error: it is away'
+FROM generate_series(1, %s) AS n
+"""
+
+
+@pytest.fixture(scope="module")
+def failures(million: Database) -> Database:
+    """A hundred thousand dead letters of sixty kinds beside the million."""
+    million.execute(FILL_FAILED, [ROWS // 10])
+    million.execute("VACUUM ANALYZE reliable_job")
+    return million
+
+
+LOOKED_AT = {
+    "FAILED_GROUPS": (
+        sql.FAILED_GROUPS,
+        {"since": START, "groups": 201, "most": 10_001},
+        {"reliable_job_failed"},
+        40_000,
+    ),
+    "STATE_COUNTS": (sql.STATE_COUNTS, {"most": 1001}, {"reliable_job_finished"}, 12_000),
+    "FEW_RUNNING": (sql.FEW_RUNNING, {"most": 2001}, {"reliable_job_running"}, 50),
+    "QUEUE_LOAD": (
+        sql.QUEUE_LOAD,
+        {"queues": ["default", "mail"], "levels": LEVELS, "most": 1001},
+        {"reliable_job_due", "reliable_job_published", "reliable_job_running"},
+        12_000,
+    ),
+    "QUEUES": (
+        sql.QUEUES,
+        {"most": 10_000},
+        {
+            "reliable_job_due",
+            "reliable_job_published",
+            "reliable_job_running",
+            "reliable_job_queue_failed",
+            "reliable_job_finished",
+        },
+        1_500,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_what_the_admin_counts_it_counts_in_an_index_up_to_a_limit(
+    failures: Database, name: str
+) -> None:
+    statement, parameters, indexes, most = LOOKED_AT[name]
+    pages, scanned = failures.plan(statement, parameters)
+    assert indexes <= scanned, scanned
+    assert pages < most, scanned
+    if name == "QUEUES":
+        assert "Seq Scan on reliable_job" not in scanned
+
+
+NOTHING = Selection(tags=("nowhere",), queues=("nowhere",), error="nowhere")
+ORDERS = {
+    "all": (Selection(), Search()),
+    # None runs here: there would be nothing to ask.
+    **{
+        str(state): (Selection(states=(state,)), Search())
+        for state in State
+        if state != State.RUNNING
+    },
+    "failed since": (Selection(states=(State.FAILED,), since=START), Search()),
+    "failed of a queue and tag": (replace(NOTHING, states=(State.FAILED,)), Search()),
+    "a group": (
+        Selection(
+            states=(State.FAILED,), tasks=("task.1",), exception="Error1", place="orders.tasks.ship"
+        ),
+        Search(),
+    ),
+    "nothing that is there": (NOTHING, Search()),
+    "until": (Selection(until=START, tasks=("a",)), Search()),
+    "an argument": (Selection(), Search("nowhere")),
+    "an argument of failed ones": (Selection(states=(State.FAILED,)), Search("nowhere")),
+    "an id": (Selection(), Search("abcdef12")),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_page_of_jobs_walks_along_an_index_for_a_stretch_at_a_time(
+    failures: Database, django_db_blocker: Any, servers: Servers, name: str
+) -> None:
+    selection, search = ORDERS[name]
+    with django_db_blocker.unblock(), connected_to(servers, failures.name):
+        with CaptureQueriesContext(connection) as asked:
+            page = browse.page(selection, search)
+        queries = [each["sql"] for each in asked.captured_queries]
+        if page.before:
+            with CaptureQueriesContext(connection) as asked:
+                browse.page(selection, search, page.before)
+            queries += [each["sql"] for each in asked.captured_queries]
+    assert queries
+    for query in {re.sub(r"'[^']*'", "''", each): each for each in queries}.values():
+        pages, scanned = failures.plan(query.replace("%", "%%"), [])
+        assert not {each for each in scanned if "Seq Scan" in each}, query
+        # A stretch of jobs, each of them on a page of its own: these ids are drawn at random.
+        assert pages < browse.LONGEST * 2, (query, scanned)
+
+
+# --- Dead rows ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +384,77 @@ def test_what_concerns_one_job_costs_the_same_behind_an_open_transaction(
     pages, scanned = million.plan(BY_KEY[name], some_job(million))
     assert "reliable_job_pkey" in scanned
     assert pages < 100
+
+
+@pytest.fixture(scope="module")
+def kept(servers: Servers, database_template: str) -> Iterator[Database]:
+    """A million finished jobs of a task that are kept for a year, and a thousand of another."""
+    name = f"kept_{uuid.uuid4().hex}"
+    servers.clone_database(database_template, name)
+    database = Database(servers.postgresql.url(name), name)
+    database.execute(
+        """
+        INSERT INTO reliable_job
+            (id, task, queue, state, run_at, started_at, finished_at)
+        SELECT gen_random_uuid(), task, 'default', 'succeeded', at, at, at
+        FROM (
+            SELECT 'kept.task' AS task, now() - random() * interval '300 days' AS at
+            FROM generate_series(1, %s)
+            UNION ALL
+            SELECT 'some.task', now() - interval '1 day' - n * interval '1 minute'
+            FROM generate_series(1, 1000) AS n
+        ) AS ended
+        """,
+        [ROWS],
+    )
+    database.execute("VACUUM ANALYZE reliable_job")
+    yield database
+    database.connection.close()
+    servers.drop_database(name)
+
+
+def walk_of(database: Database, tasks: list[str], *, others: bool) -> tuple[int, int]:
+    """Walk to the end as a relay does; return the most pages of a step, and the number of steps."""
+    key, most, steps = (START, NIL), 0, 0
+    while True:
+        parameters = {
+            "state": "succeeded",
+            "seconds": 86400,
+            "limit": 500,
+            "tasks": tasks,
+            "others": others,
+            "after": key[0],
+            "after_id": key[1],
+        }
+        if steps % 200 == 0:
+            pages, scanned = database.plan(sql.PURGE, parameters)
+            assert not {each for each in scanned if "Seq Scan" in each}
+            most = max(most, pages)
+        found = database.connection.execute(sql.PURGE.encode(), parameters).fetchone()
+        steps += 1
+        if found is None or found[2] < 500:
+            return most, steps
+        key = found[0], found[1]
+
+
+def test_what_is_kept_is_passed_once_in_small_steps(kept: Database) -> None:
+    most, steps = walk_of(kept, ["kept.task"], others=True)
+    assert most < 10_000
+    assert steps <= (ROWS + 1000) // 500 + 1
+    left = kept.connection.execute(
+        "SELECT task, count(*) FROM reliable_job GROUP BY task"
+    ).fetchall()
+    assert left == [("kept.task", ROWS)]
+
+
+def test_the_tally_reads_what_ended_in_its_time_and_nothing_else(kept: Database) -> None:
+    window = {"mark": datetime(2001, 1, 1, tzinfo=UTC), "until": datetime(2001, 1, 2, tzinfo=UTC)}
+    pages, scanned = kept.plan(tally.TALLY, window)
+    assert scanned >= {"reliable_job_finished"}
+    assert not {each for each in scanned if "Seq Scan" in each}
+    assert pages < 100
+    day = kept.connection.execute("SELECT now() - interval '9 hours', now()").fetchone()
+    assert day
+    pages, scanned = kept.plan(tally.TALLY, {"mark": day[0], "until": day[1]})
+    assert not {each for each in scanned if "Seq Scan on reliable_job" in each}
+    assert pages < ROWS / 50

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from reliable.jobs import arguments, duties, runner, worker
+from reliable.jobs import arguments, duties, retention, runner, worker
 from reliable.jobs.durable import LONGEST_ATOMIC, DurableTask
 from reliable.jobs.models import Job
 from reliable.testing.system import System
@@ -50,7 +50,8 @@ CALL = "import django; django.setup(); from yours.tasks import shout; shout.dela
 
 
 @pytest.mark.parametrize(
-    "name", ["max_attempts", "backoff", "atomic", "unique", "expires", "priority"]
+    "name",
+    ["max_attempts", "backoff", "atomic", "batch", "unique", "debounce", "expires", "priority"],
 )
 def test_it_gives_the_default_of(name: str) -> None:
     [default] = [field.default for field in fields(DurableTask) if field.name == name]
@@ -71,9 +72,9 @@ def test_it_gives_the_figure_of_the_code(line: str) -> None:
     assert f"| {line} |" in README or f"; {line} |" in README
 
 
-@pytest.mark.parametrize("state", duties.KEPT)
+@pytest.mark.parametrize("state", retention.KEPT)
 def test_it_says_how_long_a_finished_job_is_kept(state: str) -> None:
-    days = duties.KEPT[state] / 86400
+    days = retention.KEPT[state] / 86400
     assert f'| {days:g} days | `RELIABLE_JOBS_KEPT["{state}"]`' in README
 
 

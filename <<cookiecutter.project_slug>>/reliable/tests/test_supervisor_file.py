@@ -67,9 +67,9 @@ def read_by_supervisor(text: str, directory: Path) -> dict[str, dict[str, Any]]:
 def test_supervisor_reads_every_program_as_it_is_meant(logs: Path) -> None:
     groups = read_by_supervisor(render(f"--log-dir={logs}"), logs)
 
-    assert set(groups) == {"generation-d1", "beat"}
-    assert sorted(groups["generation-d1"]) == sorted(["web-d1", "relay-d1", *WORKERS])
-    for program in [*groups["generation-d1"].values(), *groups["beat"].values()]:
+    assert set(groups) == {"generation-d1"}
+    assert sorted(groups["generation-d1"]) == sorted(["web-d1", "relay-d1", "beat-d1", *WORKERS])
+    for program in groups["generation-d1"].values():
         assert program.stopsignal == 15
         assert program.stopasgroup is False
         assert program.killasgroup is True
@@ -80,7 +80,7 @@ def test_supervisor_reads_every_program_as_it_is_meant(logs: Path) -> None:
         assert program.redirect_stderr is True
 
 
-@pytest.mark.parametrize("name", ["web-d1", *WORKERS, "relay-d1", "beat"])
+@pytest.mark.parametrize("name", ["web-d1", *WORKERS, "relay-d1", "beat-d1"])
 def test_a_stop_lets_the_program_finish_and_leaves_no_orphans(name: str) -> None:
     program = programs(render())[name]
     assert program["stopsignal"] == "TERM"
@@ -112,10 +112,10 @@ def test_supervisor_waits_longer_for_the_web_process_than_a_request_may_take() -
 # --- Two deploys side by side --------------------------------------------------------------------
 
 
-def test_two_deploys_share_no_name_and_no_socket_except_beat() -> None:
+def test_two_deploys_share_no_name_and_no_socket() -> None:
     old, new = programs(render()), programs(render(deploy_id="d2"))
 
-    assert set(old) & set(new) == {"beat"}
+    assert set(old).isdisjoint(new)
     binds = [
         re.findall(r"unix:(\S+?\.sock)", p[f"web-{d}"]["command"])
         for p, d in ((old, "d1"), (new, "d2"))
@@ -130,13 +130,6 @@ def test_two_deploys_share_no_name_and_no_socket_except_beat() -> None:
     assert len(set(named)) == len(named) == 2 * len(settings.QUEUES)
 
 
-def test_beat_stands_outside_the_group_so_that_a_drain_does_not_end_it() -> None:
-    parser = sections(render())
-    group = parser["group:generation-d1"]["programs"].split(",")
-    assert sorted(group) == sorted(["web-d1", "relay-d1", *WORKERS])
-    assert "program:beat" in parser
-
-
 # --- What a host runs ----------------------------------------------------------------------------
 
 
@@ -144,10 +137,6 @@ def test_a_host_runs_the_programs_that_it_was_given() -> None:
     text = render("--programs", "web", "worker-default")
     assert list(programs(text)) == ["web-d1", "worker-default-d1"]
     assert sections(text)["group:generation-d1"]["programs"] == "web-d1,worker-default-d1"
-
-
-def test_a_host_that_runs_beat_alone_has_no_group() -> None:
-    assert sections(render("--programs", "beat")).sections() == ["program:beat"]
 
 
 def test_a_host_may_give_a_queue_more_processes() -> None:

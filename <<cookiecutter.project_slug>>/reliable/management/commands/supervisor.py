@@ -12,7 +12,7 @@ from reliable.supervisor.render import HEADER, Place, generation
 class Command(BaseCommand):
     help = (
         "Print supervisor's configuration for one deploy on this host: a group with the web"
-        " process, one worker a queue and a relay, and beat beside it."
+        " process, one worker a queue, a relay and beat."
     )
     requires_system_checks = ()
 

@@ -20,6 +20,8 @@ FOUND, REFUSED, INTERRUPTED = 1, 2, 130
 
 _PROGRESS_AFTER = _PROGRESS_EVERY = 2.0
 _FIRST = 10
+# Of a number that somebody can mean.
+_DIGITS = 10
 
 _HELP = {
     "list": "the newest jobs",
@@ -30,7 +32,9 @@ _HELP = {
     "cancel": "end jobs that have not ended; one that runs is refused its commit",
     "pause": "let no job of a queue start; those that run come to their end",
     "resume": "let a paused queue's jobs start again",
-    "stats": "how many of each task and state, what waits and runs, what did not succeed",
+    "limit": "let no job of a queue start while N run, over all hosts; none removes the limit",
+    "stats": "how many of each task and state, what waits and runs, what did not succeed; how many"
+    " ran, and how long they waited and took",
     "inflight": "unfinished jobs that this release cannot run: ask the new one before a deploy"
     " switches to it",
 }
@@ -62,10 +66,14 @@ class Command(BaseCommand):
             if name != "retry":
                 each[name].add_argument("--why", metavar="TEXT", help="kept as the job's error")
         each["show"].add_argument("id")
-        for name in ("pause", "resume"):
+        for name in ("pause", "resume", "limit"):
             each[name].add_argument("queue")
             each[name].add_argument("--by", metavar="NAME", help="default: the user")
         each["pause"].add_argument("--why", metavar="TEXT", default="")
+        each["limit"].add_argument("limit", metavar="N|none")
+        each["stats"].add_argument(
+            "--since", metavar="TIME", default="1d", help="what ran: 2026-01-31T18:30, or 1h, 7d"
+        )
         end = each["pause"].add_mutually_exclusive_group()
         end.add_argument("--until", metavar="TIME", help="resume then")
         end.add_argument("--for", metavar="SECONDS", help="or 15m, 2h: resume after that")
@@ -101,7 +109,8 @@ class Command(BaseCommand):
         self._say(inspection.details(job_id(options["id"])), options, report.details)
 
     def _stats(self, options: dict[str, Any]) -> None:
-        self._say(stats.stats(), options, report.stats)
+        since = times.past("--since", options["since"])
+        self._say(stats.stats(since), options, report.stats)
 
     def _inflight(self, options: dict[str, Any]) -> None:
         found = inflight.misfits()
@@ -192,6 +201,23 @@ class Command(BaseCommand):
                 [f"The queue {queue} goes on; it was paused since {times.local(was.since)}."]
             )
 
+    def _limit(self, options: dict[str, Any]) -> None:
+        queue, limit = options["queue"], _number_or_none(options["limit"])
+        before = operations.limit(queue, limit=limit, by=_by(options))
+        if options["json"]:
+            self._json({"queue": queue, "limit": limit, "before": before})
+            return
+        was = "It had none." if before is None else f"It was {before:,}."
+        if limit is None:
+            self._lines([f"The queue {queue} has no limit. {was}"])
+        else:
+            self._lines(
+                [
+                    f"No job of the queue {queue} starts while {limit:,} run. {was}",
+                    f"What runs comes to its end. To remove it: manage.py jobs limit {queue} none",
+                ]
+            )
+
     # --- Output ----------------------------------------------------------------------------------
 
     def _say(
@@ -213,6 +239,14 @@ class Command(BaseCommand):
 class _Encoder(DjangoJSONEncoder):
     def default(self, o: Any) -> Any:
         return asdict(o) if is_dataclass(o) and not isinstance(o, type) else super().default(o)
+
+
+def _number_or_none(value: str) -> int | None:
+    if value == "none":
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS):
+        raise Refused(f"{value!r} is no limit; write a number of jobs, for example 3, or none.")
+    return int(value)
 
 
 def _by(options: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@ from typing import Any
 
 import structlog
 from celery import current_app
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from reliable import queues, startup
 from reliable.jobs.duties import Duties
@@ -19,7 +19,16 @@ class Command(BaseCommand):
     )
     requires_system_checks = ()
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--include",
+            default="",
+            help="Modules with tasks that no app's tasks.py imports, as of `celery worker`.",
+        )
+
+    def handle(self, *args: Any, include: str, **options: Any) -> None:
+        # It knows tasks for their `batch` alone; one that it does not know travels alone.
+        current_app.conf.include = (*current_app.conf.include, *filter(None, include.split(",")))
         startup.refuse_undeclared_routes()
         if not queues.declared():
             raise CommandError(

@@ -1,0 +1,1 @@
+"""Probes: tasks that travel the real road, and who did not answer. The README has how it works."""
