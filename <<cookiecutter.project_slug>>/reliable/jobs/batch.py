@@ -27,24 +27,15 @@ from psycopg.pq import ExecStatus, TransactionStatus
 from structlog.contextvars import bound_contextvars
 
 from reliable.jobs import sql
+from reliable.jobs.attempt import Attempt, Claimed
 from reliable.jobs.context import LostClaim
-from reliable.jobs.database import execute
+from reliable.jobs.database import execute, reconnecting
 from reliable.jobs.durable import registry
 from reliable.jobs.limits import Limits
-from reliable.jobs.runner import (
-    DEADLINE_MARGIN,
-    KILL_AFTER,
-    Attempt,
-    Claimed,
-    claimed,
-    end_sessions,
-    reconnecting,
-)
-from reliable.jobs.runner import (
-    run as run_alone,
-)
+from reliable.jobs.runner import DEADLINE_MARGIN, KILL_AFTER, claimed
+from reliable.jobs.runner import run as run_alone
 from reliable.jobs.states import Outcome
-from reliable.jobs.transitions import Ending, give_back, job_succeeded
+from reliable.jobs.transitions import Ending, end_sessions, give_back, job_succeeded
 from reliable.redaction import without_secrets
 
 logger = structlog.stdlib.get_logger("reliable.jobs")

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import OperationalError, connections, transaction
 from django.db.models import Q, QuerySet
 
-from reliable.jobs import ids, inspection, sql
+from reliable.jobs import ids, inspection, sql_counts
 from reliable.jobs.database import rows
 from reliable.jobs.models import Job
 from reliable.jobs.selection import Selection, jobs
@@ -110,7 +110,7 @@ def page(selection: Selection, search: Search, before: str = "") -> Page:
 
 def state_counts() -> dict[str, int]:
     """How many jobs are in each state; one more than MOST_COUNTED if they are more."""
-    [counts] = rows(sql.STATE_COUNTS, {"most": MOST_COUNTED + 1})
+    [counts] = rows(sql_counts.STATE_COUNTS, {"most": MOST_COUNTED + 1})
     names = (State.WAITING, State.RUNNING, *FINISHED)
     return {
         str(name): min(count, MOST_COUNTED + 1) for name, count in zip(names, counts, strict=True)
@@ -270,7 +270,7 @@ def _few(selection: Selection) -> list[UUID] | None:
     return found if len(found) <= _FEW else None
 
 
-_FEW_OF = {State.WAITING: sql.FEW_WAITING, State.RUNNING: sql.FEW_RUNNING}
+_FEW_OF = {State.WAITING: sql_counts.FEW_WAITING, State.RUNNING: sql_counts.FEW_RUNNING}
 
 
 def _texts(value: Any) -> Iterator[str]:

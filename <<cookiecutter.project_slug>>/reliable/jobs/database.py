@@ -5,17 +5,19 @@ which is half of what a claim costs. Behind a pooler in transaction mode that is
 `DISABLE_SERVER_SIDE_CURSORS`, which Django asks for anyway, switches it off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # Django's None switches prepared statements off altogether.
 _ONLY_WHEN_ASKED = 2**30
+
+T = TypeVar("T")
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
@@ -49,6 +51,18 @@ def rows(
 ) -> list[Row]:
     """What the statement returns."""
     return execute(statement, parameters, connection).fetchall()
+
+
+def reconnecting(statement: Callable[[], list[T]]) -> list[T]:
+    """Run it again on a new connection if the kept one is dead: the database was restarted."""
+    try:
+        return statement()
+    except (InterfaceError, OperationalError):
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.in_atomic_block:
+            raise
+        connection.close()
+        return statement()
 
 
 def pooled() -> bool:

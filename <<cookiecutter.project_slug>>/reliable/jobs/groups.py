@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from reliable.jobs import sql
+from reliable.jobs import sql_counts
 from reliable.jobs.database import rows
 
 #: Groups that are looked at, and jobs of each that are counted.
@@ -34,6 +34,6 @@ def failed(since: datetime | None = None) -> tuple[list[Group], bool]:
         "groups": MOST_GROUPS + 1,
         "most": MOST_COUNTED + 1,
     }
-    found = [Group(*row) for row in rows(sql.FAILED_GROUPS, parameters)]
+    found = [Group(*row) for row in rows(sql_counts.FAILED_GROUPS, parameters)]
     newest = sorted(found, key=lambda group: group.last_seen, reverse=True)
     return newest[:MOST_GROUPS], len(found) > MOST_GROUPS

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reliable import queues
-from reliable.jobs import sql
+from reliable.jobs import sql, sql_counts
 from reliable.jobs.database import rows
 from reliable.jobs.models import Queue
 from reliable.jobs.selection import jobs
@@ -35,7 +35,9 @@ def loads() -> list[Load]:
     said = {queue.name: queue for queue in Queue.objects.using(jobs().db)}
     slots: dict[str, int] = dict(rows(sql.SLOTS, {}))
     names = [*known, *sorted(said.keys() - known.keys())]
-    found = rows(sql.QUEUE_LOAD, {"queues": names, "levels": _LEVELS, "most": MOST_COUNTED + 1})
+    found = rows(
+        sql_counts.QUEUE_LOAD, {"queues": names, "levels": _LEVELS, "most": MOST_COUNTED + 1}
+    )
     return [
         Load(
             name=name,

@@ -119,13 +119,13 @@ class Job(models.Model):
                 name="reliable_job_finished",
                 condition=Q(state__in=FINISHED),
             ),
-            # sql.FAILED_GROUPS; only a failure pays for it
+            # sql_counts.FAILED_GROUPS; only a failure pays for it
             models.Index(
                 *("task", "exception", "place", "finished_at"),
                 name="reliable_job_failed",
                 condition=Q(state=State.FAILED),
             ),
-            # sql.QUEUES
+            # sql_counts.QUEUES
             models.Index(
                 "queue",
                 "finished_at",

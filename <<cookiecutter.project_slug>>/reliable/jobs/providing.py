@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from reliable import provider
-from reliable.jobs import groups, operations, sql, stats
+from reliable.jobs import groups, operations, sql, sql_counts, stats
 from reliable.jobs.database import rows
 from reliable.jobs.operations import OPERATIONS
 from reliable.jobs.schedule.status import statuses
@@ -41,7 +41,7 @@ class JobsProvider:
                 finished=int(finished),
             )
             for name, waiting, scheduled, running, failed, oldest, finished in rows(
-                sql.QUEUES, {"most": provider.MOST}
+                sql_counts.QUEUES, {"most": provider.MOST}
             )
         }
 

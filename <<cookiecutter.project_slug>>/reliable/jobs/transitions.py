@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.dispatch import Signal
 
 from reliable.jobs import failures, sql
-from reliable.jobs.database import Session, rows
+from reliable.jobs.database import Session, reconnecting, rows
 from reliable.jobs.states import Outcome, State
 
 logger = structlog.stdlib.get_logger("reliable.jobs")
@@ -169,3 +170,13 @@ def _log(job: Ended, ending: Ending) -> None:
 def _request(headers: str) -> dict[str, str]:
     request_id = json.loads(headers).get("request_id")
     return {"request_id": request_id} if request_id else {}
+
+
+def end_sessions(claims: Sequence[Claim]) -> None:
+    """End what the claims' bodies left running in the database, but for this session."""
+    parameters = {
+        "ids": [claim.id for claim in claims],
+        "claim_nos": [claim.claim_no for claim in claims],
+    }
+    with suppress(DatabaseError):  # then they cannot be given back either
+        reconnecting(lambda: rows(sql.END_SESSIONS, parameters))

@@ -18,7 +18,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from reliable.jobs import browse, sql, tally
+from reliable.jobs import browse, sql, sql_counts, tally
 from reliable.jobs.browse import Search
 from reliable.jobs.selection import Selection
 from reliable.jobs.states import State
@@ -258,21 +258,21 @@ def failures(million: Database) -> Database:
 
 LOOKED_AT = {
     "FAILED_GROUPS": (
-        sql.FAILED_GROUPS,
+        sql_counts.FAILED_GROUPS,
         {"since": START, "groups": 201, "most": 10_001},
         {"reliable_job_failed"},
         40_000,
     ),
-    "STATE_COUNTS": (sql.STATE_COUNTS, {"most": 1001}, {"reliable_job_finished"}, 12_000),
-    "FEW_RUNNING": (sql.FEW_RUNNING, {"most": 2001}, {"reliable_job_running"}, 50),
+    "STATE_COUNTS": (sql_counts.STATE_COUNTS, {"most": 1001}, {"reliable_job_finished"}, 12_000),
+    "FEW_RUNNING": (sql_counts.FEW_RUNNING, {"most": 2001}, {"reliable_job_running"}, 50),
     "QUEUE_LOAD": (
-        sql.QUEUE_LOAD,
+        sql_counts.QUEUE_LOAD,
         {"queues": ["default", "mail"], "levels": LEVELS, "most": 1001},
         {"reliable_job_due", "reliable_job_published", "reliable_job_running"},
         12_000,
     ),
     "QUEUES": (
-        sql.QUEUES,
+        sql_counts.QUEUES,
         {"most": 10_000},
         {
             "reliable_job_due",
