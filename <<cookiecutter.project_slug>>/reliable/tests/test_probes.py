@@ -18,14 +18,16 @@ from reliable import provider
 from reliable.probes import beat, watch
 from reliable.probes.database import Session
 from reliable.probes.diagnosis import Verdict
+from reliable.probes.health import health
 from reliable.probes.models import Sample, Target, Transition, Watch
 from reliable.probes.options import BUCKETS, options
 from reliable.probes.sentences import seconds
-from reliable.probes.states import ALARMS, FAILING, Hop, State
+from reliable.probes.states import ALARMS, FAILING, Hop, Kind, State
 from reliable.probes.tasks import PROBE, probe
 from reliable.probes.watch import Change, changed
 from reliable.queues import declared, read_by_workers
 from reliable.testing.system import System
+from reliable.tests import watched
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +200,20 @@ def test_a_question_that_may_not_have_left_blames_beat_and_no_queue(system: Syst
     assert (mail.state, mail.hop) == ("unknown", "beat")
     assert (ticked.state, ticked.hop) == ("silent", "beat")
     assert not Transition.objects.filter(target=mail, alarm=True)
+
+
+@pytest.mark.parametrize(("reading", "hop"), [(["mail"], Hop.BEAT), ([], Hop.BROKER)])
+def test_a_beat_that_may_be_waiting_for_the_broker_is_not_blamed(
+    db: None, reading: list[str], hop: Hop
+) -> None:
+    # Celery's own does not tick before it has reached the broker once.
+    watched.healthy()
+    watched.beat_dead()
+    for target in Target.objects.filter(kind="worker"):
+        target.report["reading"] = reading
+        target.save()
+    [(_, verdict)] = health().of(Kind.BEAT)
+    assert (verdict.state, verdict.hop) == (State.SILENT, hop)
 
 
 def test_a_receiver_that_fails_stops_neither_the_others_nor_the_watch(system: System) -> None:

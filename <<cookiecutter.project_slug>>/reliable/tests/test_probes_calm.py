@@ -128,9 +128,9 @@ def test_a_deploy_that_starts_new_workers_while_old_ones_finish(probed: Probed) 
 
 def test_a_queue_that_somebody_paused_and_whose_worker_he_stopped(system: System) -> None:
     probed = Probed(system)  # whose promises are broken within seconds
+    system.relay()
     worker = probed.worker("mail")
     probed.worker("default", reads=["critical", "slow", "default"])
-    system.relay()
     system.beat()
     probed.wait_until_well("beat", *_LISTS, "mail-a", "default-a")
     operations.pause("mail", by="ops", why="the provider is down")
