@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
 from reliable.jobs import State, browse, changes, durable_task, groups, ids, operations
 from reliable.jobs.models import Change, Job, Queue
 from reliable.jobs.selection import Selection
-from reliable.jobs.states import FINISHED
 from reliable.testing.run_jobs import run_jobs
+from reliable.tests import staff
+from reliable.tests.staff import somebody
 
 HERE = "reliable.tests.test_jobs_admin"
 JOBS = "/admin/reliable_jobs/job/"
@@ -41,25 +41,7 @@ def parse(text: str) -> int:
 
 
 def a_job(state: str = "failed", task: str = f"{HERE}.post", **columns: Any) -> Job:
-    """A row as some release may have left it."""
-    held = {"worker": uuid.uuid4(), "started_at": timezone.now(), "deadline_at": timezone.now()}
-    defaults = {
-        "id": ids.new(),
-        "queue": "mail",
-        "args": [1],
-        "finished_at": timezone.now() if state in FINISHED else None,
-        **(held if state == "running" else {}),
-    }
-    return Job.objects.create(task=task, state=state, **{**defaults, **columns})
-
-
-def somebody(name: str, *permissions: str) -> Client:
-    """Somebody of the staff with these permissions, at his browser."""
-    user = get_user_model().objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client(headers={"x-forwarded-proto": "https"})
-    client.force_login(user)
-    return client
+    return staff.a_job(task, state, **columns)
 
 
 @pytest.fixture

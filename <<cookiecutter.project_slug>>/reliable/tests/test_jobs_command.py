@@ -13,11 +13,12 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from reliable.jobs import State, durable_task, ids, operations, sql, transitions
+from reliable.jobs import State, durable_task, operations, sql, transitions
 from reliable.jobs.database import Session
 from reliable.jobs.models import Attempt, Job, Queue, Tally, Worker
 from reliable.jobs.states import FINISHED, Outcome
 from reliable.testing.run_jobs import run_jobs
+from reliable.tests import staff
 
 HERE = "reliable.tests.test_jobs_command"
 
@@ -51,16 +52,7 @@ def listed(*filters: str) -> set[str]:
 
 
 def a_job(state: str = "waiting", task: str = f"{HERE}.post", **columns: Any) -> Job:
-    """A row as some release may have left it."""
-    held = {"worker": uuid.uuid4(), "started_at": timezone.now(), "deadline_at": timezone.now()}
-    defaults = {
-        "id": ids.new(),
-        "queue": "mail",
-        "args": [1],
-        "finished_at": timezone.now() if state in FINISHED else None,
-        **(held if state == "running" else {}),
-    }
-    return Job.objects.create(task=task, state=state, **{**defaults, **columns})
+    return staff.a_job(task, state, **columns)
 
 
 def state_of(job: Job) -> str:

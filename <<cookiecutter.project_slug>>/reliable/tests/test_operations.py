@@ -7,7 +7,6 @@ import time
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -21,16 +20,9 @@ from reliable.probes.admin.rows import QueueRow
 from reliable.probes.models import Target
 from reliable.testing.system import System
 from reliable.tests import watched
+from reliable.tests.staff import somebody
 
 PAGE = "/admin/reliable_probes/target/"
-
-
-def somebody(name: str, *permissions: str) -> Client:
-    user = get_user_model().objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client(headers={"x-forwarded-proto": "https"})
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

@@ -3,24 +3,15 @@
 from pathlib import Path
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.test import Client, override_settings
 
 from reliable.probes.alarms.message import runbook
 from reliable.probes.diagnosis import Verdict
 from reliable.probes.runbooks import rendered
 from reliable.probes.states import FAILING, Hop, State
+from reliable.tests.staff import somebody
 
 ADDRESS = "/admin/runbooks/"
-
-
-def _somebody(name: str, *permissions: str) -> Client:
-    user = get_user_model().objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client(headers={"x-forwarded-proto": "https"})
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -34,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.django_db
 def test_each_alarm_leads_to_its_page(folder: Path) -> None:
-    client = _somebody("ada", "view_target")
+    client = somebody("ada", "view_target")
     with override_settings(RELIABLE_RUNBOOKS=folder):
         index = client.get(ADDRESS).content.decode()
         for file in folder.glob("*.md"):
@@ -47,7 +38,7 @@ def test_each_alarm_leads_to_its_page(folder: Path) -> None:
 
 @pytest.mark.django_db
 def test_who_may_not_look_at_probes_sees_none(folder: Path) -> None:
-    colleague = _somebody("bo", "view_job")
+    colleague = somebody("bo", "view_job")
     with override_settings(RELIABLE_RUNBOOKS=folder):
         for address in (ADDRESS, f"{ADDRESS}late/"):
             assert colleague.get(address).status_code == 403
@@ -60,7 +51,7 @@ def test_who_may_not_look_at_probes_sees_none(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["none", "..", "..%2f..%2fsecret"])
 def test_only_what_is_there_is_shown(folder: Path, name: str) -> None:
     with override_settings(RELIABLE_RUNBOOKS=folder):
-        assert _somebody("ada", "view_target").get(f"{ADDRESS}{name}/").status_code == 404
+        assert somebody("ada", "view_target").get(f"{ADDRESS}{name}/").status_code == 404
 
 
 def test_html_in_a_page_is_text() -> None:
