@@ -95,14 +95,13 @@ def test_a_silent_queue_is_named_with_its_cause_and_what_waits(viewer: Client) -
     )
     now = overview()
     assert now.sentence.word == "broken"
-    assert now.sentence.says.startswith(
-        "mail has not answered for 6 min 52 s: its worker mail@web1"
-    )
-    assert now.sentence.more == [
-        "37 jobs wait in mail, the oldest for 6 min 49 s.",
-        "critical, slow and default answer in time.",
-    ]
-    assert now.sentence.since == pytest.approx(292, abs=5)
+    # Seconds go by while it is looked at.
+    says = r"mail has not answered for 6 min 5\d s: its worker mail@web1"
+    assert re.match(says, now.sentence.says), now.sentence
+    waiting, others = now.sentence.more
+    assert re.fullmatch(r"37 jobs wait in mail, the oldest for 6 min [45]\d s\.", waiting)
+    assert others == "critical, slow and default answer in time."
+    assert now.sentence.since == pytest.approx(292, abs=10)
     assert links(now)["workers"] == "silent"
     assert links(now)["beat"] == links(now)["database"] == "ok"
     assert row(now, "mail").state == "silent"
@@ -119,7 +118,7 @@ def test_a_dead_beat_leaves_queues_unknown_and_not_0(viewer: Client) -> None:
     watched.healthy()
     watched.beat_dead()
     now = overview()
-    assert now.sentence.says == "Beat has not ticked for 5 min."
+    assert re.fullmatch(r"Beat has not ticked for 5 min( \d s)?\.", now.sentence.says), now
     assert "So nobody knows whether queues move." in now.sentence.more
     assert links(now)["beat"] == "silent"
     assert (links(now)["broker"], links(now)["queues"]) == ("unknown", "unknown")
