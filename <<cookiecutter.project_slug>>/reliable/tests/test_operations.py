@@ -130,7 +130,8 @@ def test_with_redis_down_what_is_not_known_is_unknown_and_never_0(viewer: Client
     watched.healthy()
     watched.broker_down()
     now = overview()
-    assert now.sentence.says.startswith("The broker has not taken a message for 3 min 20 s: ")
+    says = r"The broker has not taken a message for 3 min 2\d s: "
+    assert re.match(says, now.sentence.says), now.sentence
     assert links(now)["broker"] == "unsent"
     assert links(now)["workers"] == "ok"
     assert all(each.messages is None for each in now.queues)
@@ -179,7 +180,7 @@ def test_a_number_that_was_counted_up_to_a_limit_says_so(
     groups = [provider.FailedGroup("k", "a.b", "E", 10_001, timezone.now(), timezone.now(), "x")]
     monkeypatch.setattr(source, "failed", lambda: groups, raising=False)
     text = said(operator)
-    assert "10,000 or more oldest 60 s" in text
+    assert re.search(r"10,000 or more oldest (6\d s|1 min)", text), text
     assert "10,000 or more failed jobs wait" in text
     # Not in one request.
     assert "Retry" not in text.partition("Failed jobs")[2].partition("step by step")[0]
