@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hosts.boot import NOT_OURS
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1] / "<<cookiecutter.project_slug>>"
 # What a host installs with pip.
@@ -125,7 +127,8 @@ def _build(foundation: Foundation, suite: str) -> None:
 
         def run(*command: str | Path, **environment: str) -> None:
             completed = subprocess.run(
-                [str(part) for part in command],
+                # Scripts of packages run as root: not with power over this machine.
+                ["setpriv", "--bounding-set", NOT_OURS, *(str(part) for part in command)],
                 check=False,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

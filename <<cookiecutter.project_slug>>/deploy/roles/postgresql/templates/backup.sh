@@ -1,0 +1,14 @@
+#!/bin/sh
+# {{ ansible_managed }}
+# Dump the database, run as postgres. A dump is whole or not there; old ones go after the new one.
+set -eu
+umask 077
+folder={{ postgresql_backup_folder }}
+name={{ postgresql_database }}-$(date -u +%Y%m%dT%H%M%SZ).dump
+trap 'rm -f "$folder/.unfinished"' EXIT
+pg_dump --format=custom --file="$folder/.unfinished" {{ postgresql_database }}
+# Refuses what it cannot read again.
+pg_restore --list "$folder/.unfinished" > /dev/null
+mv "$folder/.unfinished" "$folder/$name"
+find "$folder" -name '*.dump' -mtime +{{ postgresql_backup_days }} -delete
+echo "$folder/$name"
