@@ -1,11 +1,14 @@
 """Fixtures for tests on hosts: `make test-hosts`, or `pytest -m hosts tests/hosts`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hosts.fleet import Fleet
 from hosts.foundation import Foundation, prepare
+from hosts.golden import PROVISIONED, clone
+from hosts.site import ONE, Site, new_site
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +22,28 @@ def fleet(foundation: Foundation) -> Iterator[Fleet]:
     """Return a network without hosts; they end with the test."""
     fleet = Fleet(foundation)
     yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def bare(project: Path, fleet: Fleet) -> Site:
+    """Return one machine for everything, and nothing on it."""
+    return new_site(project, fleet, ONE)
+
+
+@pytest.fixture
+def provisioned(project: Path, fleet: Fleet) -> Site:
+    """Return four hosts, provisioned and running; cloned from ones that are made once."""
+    return clone(PROVISIONED, project, fleet)
+
+
+@pytest.fixture(scope="module")
+def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
+    """Return the same for all tests of a module that only look, or tidy up themselves.
+
+    Such a module uses no other fleet: a second one at the same time would have a network of its
+    own, for which golden sites must be made anew.
+    """
+    fleet = Fleet(foundation)
+    yield clone(PROVISIONED, project, fleet)
     fleet.close()

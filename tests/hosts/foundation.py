@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ PROJECT = HERE.parents[1] / "<<cookiecutter.project_slug>>"
 REQUIREMENTS = ("production.txt", "supervisor.txt")
 # Where a host finds packages and wheels.
 SHELF = Path("/srv/test-hosts")
+UNUSED = 7 * 86400
 BASE_PACKAGES = "openssh-server,python3,python3-apt,iproute2,ca-certificates,procps"
 TOOLS = {
     "debootstrap": "debootstrap",
@@ -89,7 +91,16 @@ def prepare(suite: str = "bookworm") -> Foundation:
             unfinished.mkdir(parents=True, mode=0o755)
             _build(Foundation(unfinished), suite)
             unfinished.rename(folder)
+            _forget_unused()
+        os.utime(folder)
     return Foundation(folder)
+
+
+def _forget_unused() -> None:
+    """Another checkout may need one that this one does not: what nobody used for a week goes."""
+    for folder in [*cache().glob("*-*"), *(cache() / "golden").glob("*")]:
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > UNUSED:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

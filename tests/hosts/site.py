@@ -17,15 +17,14 @@ from hosts.fleet import Fleet, Host
 ENVIRONMENT = "test"
 DOMAIN = "shop.test"
 # Host to the groups that it is in.
-SEVERAL: Mapping[str, Sequence[str]] = {
+Layout = Mapping[str, Sequence[str]]
+SEVERAL: Layout = {
     "data1": ("postgresql", "redis"),
     "app1": ("web", "relay", "beat"),
     "app2": ("web",),
     "worker1": ("workers", "relay", "beat"),
 }
-ONE: Mapping[str, Sequence[str]] = {
-    "server1": ("web", "workers", "relay", "beat", "postgresql", "redis")
-}
+ONE: Layout = {"server1": ("web", "workers", "relay", "beat", "postgresql", "redis")}
 # A connection that is kept must not outlive a reboot of its host.
 SSH = (
     "-o ControlMaster=auto -o ControlPersist=15s -o ServerAliveInterval=2 -o ServerAliveCountMax=3"
@@ -44,7 +43,7 @@ class Run:
 class Site:
     """A project and its hosts. `folder` is the project; the inventory is called `test`."""
 
-    def __init__(self, folder: Path, fleet: Fleet, layout: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, folder: Path, fleet: Fleet, layout: Layout) -> None:
         self.folder = folder
         self.fleet = fleet
         self.layout = layout
@@ -188,7 +187,7 @@ class Site:
         return Run(completed.returncode, completed.stdout, changed)
 
 
-def new_site(project: Path, fleet: Fleet, layout: Mapping[str, Sequence[str]]) -> Site:
+def new_site(project: Path, fleet: Fleet, layout: Layout) -> Site:
     """Return a project, copied, with an inventory and secrets, whose hosts are there but bare."""
     folder = fleet.folder / "project" / project.name
     shutil.copytree(project, folder, symlinks=True)
