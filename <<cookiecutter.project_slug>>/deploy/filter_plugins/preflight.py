@@ -214,5 +214,8 @@ def _servers(options: Options) -> Iterator[str]:
 
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url.strip())
-    host = parts.hostname or parts.path.strip("/")
+    # unix:///run/redis.sock, or redis+socket:///run/redis.sock
+    if parts.scheme == "unix" or parts.scheme.endswith("socket"):
+        return parts.path, 0
+    host = parts.hostname or ""
     return "127.0.0.1" if host == "localhost" else host, parts.port or 6379
