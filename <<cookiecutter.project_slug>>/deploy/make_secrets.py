@@ -15,8 +15,8 @@ from pathlib import Path
 
 ANSIBLE_VAULT = Path(sys.executable).with_name("ansible-vault")
 TEMPLATE = """\
-# Secrets of {environment}. `make secrets ENV={environment}` opens this file, and a deploy brings a change
-# to the hosts; a database or Redis password also needs `make provision ENV={environment}`.
+# Secrets of {environment}. `make secrets ENV={environment}` opens this file. A deploy brings
+# a change to the hosts; a server's password also needs `make provision ENV={environment}`.
 
 vault_secret_key: {random}
 # Lets whoever asks /health/queues from outside in.
