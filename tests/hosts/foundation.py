@@ -6,6 +6,7 @@ out of this machine: they install from here.
 
 import fcntl
 import hashlib
+import inspect
 import os
 import pwd
 import shutil
@@ -123,10 +124,11 @@ def _require() -> None:
 
 
 def _key() -> str:
-    made_from = [Path(__file__), HERE / "packages.txt"]
-    made_from += [PROJECT / "requirements" / name for name in REQUIREMENTS]
-    content = b"\0".join(path.read_bytes() for path in made_from)
-    return hashlib.sha256(content).hexdigest()[:12]
+    builders = (_build, _fetch_packages, _fetch_wheels, _finish_base)
+    made_from = [BASE_PACKAGES, *(inspect.getsource(each) for each in builders)]
+    made_from += [(HERE / "packages.txt").read_text()]
+    made_from += [(PROJECT / "requirements" / name).read_text() for name in REQUIREMENTS]
+    return hashlib.sha256("\0".join(made_from).encode()).hexdigest()[:12]
 
 
 def _build(foundation: Foundation, suite: str) -> None:
