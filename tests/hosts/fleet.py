@@ -216,15 +216,8 @@ class Host:
 
         Raises HostsError with the output if it fails and `check` is true.
         """
-        parts = ("--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd=/")
-        inside = ["nsenter", "--target", str(self.init), *parts, "/usr/bin/env", "-i"]
-        inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"]
-        # Who enters from outside would else keep power over the real machine.
-        inside += ["setpriv", "--bounding-set", NOT_OURS]
-        if user != "root":
-            inside += ["runuser", "-u", user, "--"]
         completed = subprocess.run(
-            [*inside, *command],
+            self._inside(user, command),
             check=False,
             input=stdin,
             capture_output=True,
@@ -235,6 +228,23 @@ class Host:
             output = completed.stdout + completed.stderr
             raise HostsError(f"{self.name}: {' '.join(command)}: {completed.returncode}\n{output}")
         return completed
+
+    def _inside(self, user: str, command: Sequence[str]) -> list[str]:
+        parts = ("--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd=/")
+        inside = ["nsenter", "--target", str(self.init), *parts, "/usr/bin/env", "-i"]
+        inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"]
+        # Who enters from outside would else keep power over the real machine.
+        inside += ["setpriv", "--bounding-set", NOT_OURS]
+        if user != "root":
+            inside += ["runuser", "-u", user, "--"]
+        return [*inside, *command]
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copy what is in a folder of this machine into one of the host, owned by root."""
+        self.run("mkdir", "-p", target)
+        extract = self._inside("root", ("tar", "-x", "--no-same-owner", "-C", target))
+        with subprocess.Popen(["tar", "-c", "-C", source, "."], stdout=subprocess.PIPE) as tar:
+            subprocess.run(extract, check=True, stdin=tar.stdout)
 
     def read(self, path: str) -> str:
         return self.run("cat", path).stdout
