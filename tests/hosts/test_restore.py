@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hosts.fleet import Fleet, Host, HostsError
+from hosts.fleet import Fleet, Host
+from hosts.foundation import HostsError
 from hosts.site import Site
 from hosts.test_provision import supervisor
 
