@@ -65,8 +65,10 @@ def main(inventory: Path, password_file: Path) -> None:
     sys.stdout.write(
         f"{vault}: made, with random secrets. Commit it; it is encrypted.\n"
         f"{password_file}: its password. Keep a copy elsewhere, and never commit it.\n"
-        f"Missing: vault_email_url. `make secrets ENV={environment}` again opens the vault.\n"
+        f"Missing: vault_email_url. `make secrets ENV={environment}` opens the vault again.\n"
     )
+    if sys.stdin.isatty():
+        _ansible_vault("edit", vault, password_file)
 
 
 def _write(path: Path, text: str) -> None:

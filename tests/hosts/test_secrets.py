@@ -1,17 +1,53 @@
 """Who can read a secret."""
 
+import shutil
+import stat
 import subprocess
 import threading
+from pathlib import Path
 from typing import Self
 
 import pytest
 
-from hosts.fleet import Host
+from hosts.fleet import Fleet, Host
 from hosts.site import Site
 
 pytestmark = pytest.mark.hosts
 
 FOLDERS = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
+
+
+def test_secrets_are_random_and_encrypted_and_their_password_stays_out_of_git(
+    project: Path, fleet: Fleet
+) -> None:
+    shutil.copytree(project, fleet.folder / project.name)
+    site = Site(fleet.folder / project.name, fleet, {})
+    site.inventory.mkdir()
+    (site.inventory / "group_vars" / "all").mkdir(parents=True)
+    made = site.make("secrets")
+    assert made.returncode == 0, made.output
+    vault = site.inventory / "group_vars" / "all" / "vault.yml"
+    assert vault.read_text().startswith("$ANSIBLE_VAULT;1.1;AES256\n")
+    values = [value for value in site.secrets().values() if isinstance(value, str) and value]
+    assert len(values) == len(set(values)) == 5
+    assert min(map(len, values)) >= 64
+    password = site.password_file.read_text().strip()
+    assert not holds(made.output, [*values, password])
+    assert stat.S_IMODE(site.password_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(site.password_file.parent.stat().st_mode) == 0o700
+    subprocess.run(["git", "init", "--quiet"], cwd=site.folder, check=True)
+    ignored = ["git", "check-ignore", "--quiet"]
+    assert (
+        subprocess.run([*ignored, site.password_file], cwd=site.folder, check=False).returncode == 0
+    )
+    assert subprocess.run([*ignored, vault], cwd=site.folder, check=False).returncode == 1
+    # A second call edits, and never makes new passwords for servers that have the old ones.
+    assert site.make("secrets", EDITOR="true").returncode == 0
+    assert values == [value for value in site.secrets().values() if value in values]
+    site.password_file.unlink()
+    refused = site.make("secrets")
+    assert refused.returncode != 0
+    assert "its password does not: put it into" in refused.output
 
 
 def test_no_secret_is_in_what_ansible_prints_or_in_a_process_list_or_readable_by_others(
