@@ -34,6 +34,7 @@ TOOLS = {
     "ssh": "openssh-client",
     "ip": "iproute2",
     "unshare": "util-linux",
+    "systemd-analyze": "systemd",
 }
 
 
