@@ -1,7 +1,7 @@
 """Sites made once: their hosts' files are layers under clones, which cost a boot each.
 
-A golden site is keyed by what it is made from: the project's files and the foundation. The project
-is kept with it, since its vault holds the passwords that the hosts were given.
+A golden site is keyed by what it is made from: the project's files and the foundation. Its inventory
+and vault are kept with it, since that holds the passwords that the hosts were given.
 """
 
 import hashlib
@@ -17,8 +17,17 @@ from hosts.fleet import Fleet
 from hosts.foundation import HERE, HostsError, cache, locked
 from hosts.site import SEVERAL, Layout, Site, new_site
 
-# Of these a golden site is made.
-SOURCES = ("deploy", "requirements", "config", "Makefile")
+# Of these a provisioned site is made.
+SOURCES = (
+    "config/queues.yml",
+    "deploy/ansible.cfg",
+    "deploy/filter_plugins",
+    "deploy/group_vars",
+    "deploy/inventories/production",
+    "deploy/provision.yml",
+    "deploy/roles",
+    "requirements/supervisor.txt",
+)
 KEPT = 3
 
 
@@ -55,8 +64,10 @@ def clone(recipe: Recipe, project: Path, fleet: Fleet) -> Site:
             _make(folder, recipe, project, fleet)
         os.utime(folder)
     target = fleet.folder / "project" / project.name
-    shutil.copytree(folder / "project" / project.name, target, symlinks=True)
+    shutil.copytree(project, target, symlinks=True)
     site = Site(target, fleet, recipe.layout)
+    for kept in (site.inventory, site.password_file.parent):
+        shutil.copytree(folder / "kept" / kept.name, kept)
     for name in recipe.layout:
         fleet.host(name, folder / "layers" / name).start()
     site.write_inventory()
@@ -77,7 +88,8 @@ def _make(folder: Path, recipe: Recipe, project: Path, fleet: Fleet) -> None:
         command = ["cp", "--archive", str(host.upper), str(unfinished / "layers" / name)]
         subprocess.run(command, check=True)
         host.destroy()
-    shutil.move(site.folder.parent, unfinished / "project")
+    for kept in (site.inventory, site.password_file.parent):
+        shutil.copytree(kept, unfinished / "kept" / kept.name)
     unfinished.rename(folder)
     _forget_old(folder)
 
@@ -86,7 +98,7 @@ def _key(recipe: Recipe, project: Path, fleet: Fleet) -> str:
     # The addresses are part of what is configured, and each of a machine's fleets has its own.
     where = f"{fleet.foundation.folder} {fleet.address(0)} {recipe.layout}"
     digest = hashlib.sha256(where.encode())
-    paths = [HERE / "golden.py", HERE / "site.py"]
+    paths = [HERE / "site.py"]
     for source in recipe.sources:
         found = project / source
         paths += sorted(found.rglob("*")) if found.is_dir() else [found]
