@@ -1,7 +1,7 @@
 """Sites made once: their hosts' files are layers under clones, which cost a boot each.
 
-A golden site is keyed by what it is made from: the project's files and the foundation. Its inventory
-and vault are kept with it, since that holds the passwords that the hosts were given.
+A golden site is keyed by what it is made from: the project's files and the foundation. Its
+inventory and vault are kept with it: they hold the passwords that the hosts were given.
 """
 
 import hashlib
