@@ -52,7 +52,14 @@ def main(arguments: list[str]) -> None:
 
 
 def connect(address: str) -> None:
-    lines = ("link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up")
+    # The same after a reboot, as a real card's: neighbours remember it.
+    hardware = ":".join(f"{int(part):02x}" for part in ("2", "0", *address.split(".")))
+    lines = (
+        "link set lo up",
+        f"link set eth0 address {hardware}",
+        f"addr add {address}/24 dev eth0",
+        "link set eth0 up",
+    )
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 

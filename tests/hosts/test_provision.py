@@ -44,7 +44,8 @@ def ask_redis(host: Host, url: str, *command: str) -> str:
         "    print(stream.recv(65536).decode(), end='')\n"
     )
     text = str([password, server, port, *command]).replace("'", '"')
-    return host.run("python3", "-c", script, stdin=text).stdout
+    completed = host.run("python3", "-c", script, stdin=text, check=False)
+    return completed.stdout + completed.stderr
 
 
 def ask_postgresql(host: Host, url: str, statement: str) -> str:
