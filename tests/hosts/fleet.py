@@ -230,7 +230,7 @@ class Host:
         return completed
 
     def _inside(self, user: str, command: Sequence[str]) -> list[str]:
-        parts = ("--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd=/")
+        parts = ("--mount", "--net", "--pid", "--uts", "--ipc", "--root", "--wd")
         inside = ["nsenter", "--target", str(self.init), *parts, "/usr/bin/env", "-i"]
         inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"]
         # Who enters from outside would else keep power over the real machine.
