@@ -21,8 +21,10 @@ def foundation() -> Foundation:
 def fleet(foundation: Foundation) -> Iterator[Fleet]:
     """Return a network without hosts; they end with the test."""
     fleet = Fleet(foundation)
-    yield fleet
-    fleet.close()
+    try:
+        yield fleet
+    finally:
+        fleet.close()
 
 
 @pytest.fixture
@@ -45,5 +47,7 @@ def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
     own, for which golden sites must be made anew.
     """
     fleet = Fleet(foundation)
-    yield clone(PROVISIONED, project, fleet)
-    fleet.close()
+    try:
+        yield clone(PROVISIONED, project, fleet)
+    finally:
+        fleet.close()

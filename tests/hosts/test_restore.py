@@ -18,7 +18,7 @@ pytestmark = pytest.mark.hosts
 PLACE_ORDER = """\
 from shop.models import Product
 from shop.services import place_order
-product, _ = Product.objects.get_or_create(name="Tea", defaults={"price": 500})
+product, _ = Product.objects.get_or_create(name="Tea", defaults={"price": 500, "stock": 100})
 print(place_order(product, 1, "ada@example.com").pk)
 """
 LIST_ORDERS = """\
@@ -169,7 +169,8 @@ def test_what_was_there_before_a_restore_is_kept(provisioned: Site) -> None:
     data.run(*psql, table, slug, user="postgres")
     backup(provisioned)
     data.run(*psql, "CREATE TABLE later (id int)", slug, user="postgres")
-    assert provisioned.make("restore", "BACKUP=latest").returncode == 0
+    run = provisioned.make("restore", "BACKUP=latest")
+    assert run.returncode == 0, run.output
     databases = data.run(*psql, "SELECT datname FROM pg_database", user="postgres").stdout.split()
     [kept] = [name for name in databases if name.startswith(f"{slug}_until_")]
     for database, there in ((slug, "f"), (kept, "t")):
@@ -182,9 +183,9 @@ def test_a_restore_without_such_a_backup_touches_nothing_and_says_what_there_is(
     provisioned: Site,
 ) -> None:
     file = backup(provisioned).rpartition("/")[2]
-    refused = provisioned.make("restore", "BACKUP=yesterday.dump")
+    refused = provisioned.make("restore", "BACKUP=yesterday.pgc")
     assert refused.returncode != 0
-    assert "There is no backup yesterday.dump" in refused.output
+    assert "There is no backup yesterday.pgc" in refused.output
     assert file in refused.output
     assert set(refused.changed.values()) == {0}
 

@@ -23,8 +23,20 @@ RENDER = """\
         service_mgr: systemd
         cacheable: true
     - name: Render
+      when: inventory_hostname == 'worker1'
       ansible.builtin.include_role:
-        name: "{{ 'redis' if inventory_hostname == 'data1' else 'supervisor' }}"
+        name: supervisor
+    - name: Render
+      when: inventory_hostname == 'data1'
+      ansible.builtin.include_role:
+        name: redis
+        tasks_from: server
+      vars:
+        redis_package: {stat: {exists: true}}
+      loop: "{{ redis_servers | dict2items }}"
+      loop_control:
+        loop_var: redis_server
+        label: "{{ redis_server.key }}"
 """
 
 
@@ -71,7 +83,7 @@ def test_a_mistake_in_a_unit_is_noticed(tmp_path: Path) -> None:
     unit.write_text("[Service]\nExecStart=/bin/true\nTimeoutStopSec=soon\nKillMod=mixed\n")
     verify = ["systemd-analyze", "verify", "--man=no", str(unit)]
     said = subprocess.run(verify, check=False, capture_output=True, text=True).stderr
-    assert "TimeoutStopSec" in said
+    assert "Failed to parse time value" in said
     assert "KillMod" in said
 
 
