@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "reliable",
     "reliable.jobs",
     "reliable.probes",
+    "django_migration_linter",
     "accounts",
     # example: begin
     "shop",
