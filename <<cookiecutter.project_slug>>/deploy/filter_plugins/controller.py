@@ -1,14 +1,16 @@
-"""The machine that ansible-playbook runs on: who deploys from there, and whether a deploy still lives."""
+"""The machine that ansible-playbook runs on: who deploys from it, and whether a deploy lives."""
 
 import getpass
 import multiprocessing
 import os
 import socket
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
-def holder(deploy, what, who=""):
+def holder(deploy: str, what: str, who: str = "") -> dict[str, Any]:
     """Who takes a lock for `deploy`, for the module deploy_lock."""
     return {
         "id": deploy,
@@ -20,7 +22,7 @@ def holder(deploy, what, who=""):
     }
 
 
-def dead(lock):
+def dead(lock: Mapping[str, Any]) -> bool:
     """Whether the lock's holder was a process of this machine that is no more.
 
     Of another machine's nothing is known, so that the answer is no.
@@ -30,17 +32,17 @@ def dead(lock):
     return not _runs_ansible(int(lock["process"]))
 
 
-def _machine():
+def _machine() -> str:
     return f"{socket.gethostname()}-{uuid.getnode():x}"
 
 
-def _playbook():
+def _playbook() -> int:
     """The process of ansible-playbook: filters may run in a worker that it forked."""
     parent = multiprocessing.parent_process()
-    return parent.pid if parent else os.getpid()
+    return parent.pid if parent and parent.pid else os.getpid()
 
 
-def _runs_ansible(process):
+def _runs_ansible(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -54,5 +56,5 @@ def _runs_ansible(process):
 
 
 class FilterModule:
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"lock_holder": holder, "lock_is_dead": dead}

@@ -5,8 +5,8 @@ DOCUMENTATION = """
 module: deploy_lock
 short_description: Let one deploy at a time change a host
 description:
-  - The lock is a file that says who holds it, from where, and since when. Taking it is one atomic step;
-    whoever comes second is told who was first.
+  - The lock is a file that says who holds it, from where, and since when. Taking it is one atomic
+    step; whoever comes second is told who was first.
 options:
   path:
     description: The lock's file.
@@ -22,7 +22,7 @@ options:
     required: true
     type: str
   holder:
-    description: Who takes it. C(id) tells holders apart; C(who), C(where) and C(what) are for people.
+    description: Who takes it. C(id) tells holders apart; C(who), C(where), C(what) are for people.
     type: dict
   instead_of:
     description: The id of a holder that is known to be dead; its lock is taken over.
@@ -48,12 +48,14 @@ import fcntl  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -74,7 +76,7 @@ def main():
         os.close(folder)
 
 
-def act(module, path, lock):
+def act(module: AnsibleModule, path: Path, lock: dict[str, Any]) -> None:
     state, holder = module.params["state"], module.params["holder"]
     ours = bool(lock) and lock.get("id") == holder.get("id")
     if state == "read" or (state == "held" and ours):
@@ -92,25 +94,26 @@ def act(module, path, lock):
     module.exit_json(changed=leaves, lock=lock)
 
 
-def read(path):
+def read(path: Path) -> dict[str, Any]:
     """What the lock says; empty if nobody holds it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     try:
-        return json.loads(text)
+        lock: dict[str, Any] = json.loads(text)
     except ValueError:
         return {"id": "", "who": "an unreadable file", "where": str(path), "since": 0}
+    return lock
 
 
-def write(path, lock):
+def write(path: Path, lock: Mapping[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(lock), encoding="utf-8")
     part.replace(path)
 
 
-def held_by(lock):
+def held_by(lock: Mapping[str, Any]) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(lock.get("since", 0)))
     minutes = max(0, int(time.time() - lock.get("since", 0))) // 60
     return (

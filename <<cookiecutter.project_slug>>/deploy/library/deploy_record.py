@@ -5,8 +5,8 @@ DOCUMENTATION = """
 module: deploy_record
 short_description: Keep what each deploy did on a host
 description:
-  - A deploy's record is C(FOLDER/DEPLOY.json). Its C(result) is C(started) until the deploy has ended;
-    a record that still says so belongs to one that was cut off.
+  - A deploy's record is C(FOLDER/DEPLOY.json). Its C(result) is C(started) until the deploy has
+    ended; a record that still says so belongs to one that was cut off.
 options:
   folder:
     description: Where the records lie.
@@ -41,12 +41,14 @@ records:
 """
 
 import json  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "folder": {"type": "path", "required": True},
@@ -74,14 +76,15 @@ def main():
     module.exit_json(changed=changed, records=[each for path in found if (each := read(path))])
 
 
-def read(path):
+def read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
+    return record
 
 
-def write(path, record):
+def write(path: Path, record: Mapping[str, Any]) -> None:
     """By rename: a host that loses its power keeps the old record or has the new one."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

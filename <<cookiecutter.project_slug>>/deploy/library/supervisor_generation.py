@@ -6,8 +6,8 @@ module: supervisor_generation
 short_description: Start, drain, list and collect generations of programs under supervisord
 description:
   - A generation is the supervisor group C(generation-DEPLOY), declared in
-    C(configuration/conf.d/DEPLOY.conf). Its name is new at each deploy, since supervisor can neither
-    start, add nor remove a group that is still stopping.
+    C(configuration/conf.d/DEPLOY.conf). Its name is new at each deploy, since supervisor can
+    neither start, add nor remove a group that is still stopping.
   - Unlike community.general.supervisorctl it stops without waiting, and never calls a bare
     C(update), which aborts beside a group that is stopping.
 options:
@@ -69,13 +69,15 @@ collected:
   type: list
 """
 
+from collections.abc import Mapping  # noqa: E402
+from typing import Any  # noqa: E402
 from xmlrpc.client import Fault  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible.module_utils.generations import Failed, Supervisor  # noqa: E402
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "socket": {"type": "path", "required": True},
@@ -108,25 +110,26 @@ def main():
     module.exit_json(**result)
 
 
-def act(supervisor, wanted, *, check):
+def act(supervisor: Supervisor, wanted: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """Do it, or only say with `check` whether there is something to do."""
-    state, deploy = wanted["state"], wanted["deploy"]
-    if state == "running" and wanted["program"]:
-        if check:
-            return {"changed": wanted["restart"]}
-        return {"changed": supervisor.keep(wanted["program"], restart=wanted["restart"])}
-    if state == "running":
-        if check:
-            return {"changed": not supervisor.programs(deploy)}
-        return {"changed": supervisor.start(deploy, wanted["timeout"])}
-    if state == "draining":
-        if check:
-            return {"changed": (supervisor.running / f"{deploy}.conf").exists()}
-        return {"changed": supervisor.drain(deploy, wanted["keep"])}
-    if state == "collected":
-        collected = [] if check else supervisor.collect()
-        return {"changed": bool(collected), "collected": collected}
-    return {"changed": False}
+    state, deploy, program = wanted["state"], wanted["deploy"], wanted["program"]
+    changed, more = False, {}
+    if state == "running" and program:
+        changed = wanted["restart"]
+        if not check:
+            changed = supervisor.keep(program, restart=wanted["restart"])
+    elif state == "running":
+        changed = not supervisor.programs(deploy)
+        if not check:
+            changed = supervisor.start(deploy, wanted["timeout"])
+    elif state == "draining":
+        changed = (supervisor.running / f"{deploy}.conf").exists()
+        if not check:
+            changed = supervisor.drain(deploy, wanted["keep"])
+    elif state == "collected":
+        more["collected"] = [] if check else supervisor.collect()
+        changed = bool(more["collected"])
+    return {"changed": changed, **more}
 
 
 if __name__ == "__main__":

@@ -20,9 +20,13 @@ import socket
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Collection
 from configparser import Error as UnreadableFile
 from configparser import RawConfigParser
 from pathlib import Path
+from typing import Any, NoReturn
+
+Generations = dict[str, dict[str, dict[str, Any]]]
 
 PREFIX = "generation-"
 # Seconds before supervisor's KILL in which a worker may still give its messages back: QUIT.
@@ -44,22 +48,22 @@ class Failed(Exception):  # noqa: N818 - reads as what happened
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=30)
         self.path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
 
 class _Transport(xmlrpc.client.Transport):
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
 
-    def make_connection(self, host):
+    def make_connection(self, host: Any) -> _Connection:
         # A new one each time: supervisor's side stays broken after one refusal.
         return _Connection(self.path)
 
@@ -70,14 +74,14 @@ class Supervisor:
     configuration: the folder in which `conf.d/` and `draining/` lie.
     """
 
-    def __init__(self, path, configuration):
+    def __init__(self, path: str, configuration: str) -> None:
         self.path = path
         self.running = Path(configuration) / "conf.d"
         self.draining = Path(configuration) / "draining"
         server = xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(path))
         self.api = server.supervisor
 
-    def call(self, method, *arguments):
+    def call(self, method: str, *arguments: Any) -> Any:
         """One call. Raises Failed where supervisord does not answer; a refusal is a Fault."""
         try:
             return getattr(self.api, method)(*arguments)
@@ -87,9 +91,9 @@ class Supervisor:
                 " Is its service running?"
             ) from error
 
-    def generations(self):
+    def generations(self) -> Generations:
         """Deploy id to program to what supervisor knows of it: state, pid, since, description."""
-        found = {}
+        found: Generations = {}
         for info in self.call("getAllProcessInfo"):
             if info["group"].startswith(PREFIX):
                 deploy = info["group"].removeprefix(PREFIX)
@@ -101,12 +105,12 @@ class Supervisor:
                 }
         return found
 
-    def programs(self, deploy):
+    def programs(self, deploy: str) -> dict[str, dict[str, Any]]:
         return self.generations().get(deploy, {})
 
     # --- Start -----------------------------------------------------------------------------------
 
-    def start(self, deploy, timeout):
+    def start(self, deploy: str, timeout: float) -> bool:
         """Add the generation of `conf.d/DEPLOY.conf`; return once each program runs.
 
         Raises Failed, with the end of its log, for a program that does not within `timeout`
@@ -121,11 +125,11 @@ class Supervisor:
                 return changed
             broken = sorted(name for name in waiting if waiting[name]["state"] in BROKEN)
             if broken or time.monotonic() > deadline:
-                name = broken[0] if broken else sorted(waiting)[0]
+                name = broken[0] if broken else min(waiting)
                 raise Failed(self._why(deploy, name, waiting[name], timeout))
             time.sleep(PAUSE)
 
-    def keep(self, program, *, restart):
+    def keep(self, program: str, *, restart: bool) -> bool:
         """Let a program of its own run; end it first with `restart`. True if anything was done."""
         if restart:
             with contextlib.suppress(xmlrpc.client.Fault):  # it is not there yet
@@ -133,7 +137,7 @@ class Supervisor:
                 self.call("removeProcessGroup", program)
         return self.add(program)
 
-    def add(self, group):
+    def add(self, group: str) -> bool:
         """Read the configuration again, and add one group alone. True if it was not there."""
         try:
             self.call("reloadConfig")
@@ -146,7 +150,7 @@ class Supervisor:
             raise Failed(f"supervisord refuses {group}: {fault.faultString}") from fault
         return True
 
-    def _why(self, deploy, name, program, timeout):
+    def _why(self, deploy: str, name: str, program: dict[str, Any], timeout: float) -> str:
         said = ""
         with contextlib.suppress(xmlrpc.client.Fault, Failed):
             said = self.call("readProcessStdoutLog", f"{PREFIX}{deploy}:{name}", -2000, 0)
@@ -155,7 +159,7 @@ class Supervisor:
 
     # --- Drain -----------------------------------------------------------------------------------
 
-    def drain(self, deploy, keep=()):
+    def drain(self, deploy: str, keep: Collection[str] = ()) -> bool:
         """Tell a generation to stop, and return at once: it finishes what it holds.
 
         From here on it does not come back after a reboot. keep: programs that go on running. True
@@ -178,7 +182,7 @@ class Supervisor:
                 self.call("stopProcess", f"{PREFIX}{deploy}:{name}", False)  # noqa: FBT003
         return moved or bool(stopping)
 
-    def collect(self):
+    def collect(self) -> list[str]:
         """Remove each generation in `draining/` that has ended. Returns their deploy ids."""
         generations = self.generations()
         collected = []
@@ -194,16 +198,14 @@ class Supervisor:
                     collected.append(file.stem)
         return collected
 
-    def _remove(self, deploy):
+    def _remove(self, deploy: str) -> bool:
         try:
             self.call("removeProcessGroup", PREFIX + deploy)
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode == BAD_NAME:  # somebody else was quicker
-                return True
-            return False
+            return fault.faultCode == BAD_NAME  # somebody else was quicker
         return True
 
-    def overdue(self, now):
+    def overdue(self, now: float) -> list[tuple[str, str, int]]:
         """Workers whose KILL is near: (deploy, program, pid) of each that still stops.
 
         Supervisor's own TERM came when the drain began, and its KILL comes after `stopwaitsecs`.
@@ -220,11 +222,11 @@ class Supervisor:
                     found.append((file.stem, name, program["pid"]))
         return found
 
-    def _draining_files(self):
+    def _draining_files(self) -> list[Path]:
         return sorted(self.draining.glob("*.conf")) if self.draining.is_dir() else []
 
 
-def stop_waits(file):
+def stop_waits(file: Path) -> dict[str, int]:
     """Program to `stopwaitsecs`, of a generation's file; empty if it cannot be read."""
     parser = RawConfigParser(strict=False)
     try:
@@ -238,13 +240,13 @@ def stop_waits(file):
     }
 
 
-def collector(path, configuration):
+def collector(path: str, configuration: str) -> NoReturn:
     """Collect what has ended, and send QUIT to what is about to be killed; until it is stopped.
 
     QUIT is Celery's cold shutdown: it gives the messages that it holds back to the broker, which
     after a KILL return an hour later. Once a process.
     """
-    told = set()
+    told: set[tuple[str, str, int]] = set()
     while True:
         supervisor = Supervisor(path, configuration)
         try:
@@ -261,7 +263,7 @@ def collector(path, configuration):
         time.sleep(5)
 
 
-def say(text):
+def say(text: str) -> None:
     sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
     sys.stdout.flush()
 

@@ -30,7 +30,9 @@ class Command(BaseCommand):
         wait.add_argument("workers", nargs="+", metavar="QUEUE@HOST", help="who must answer")
         left = subparsers.add_parser("left", help="say how many messages wait in queues")
         left.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="until none do")
-        left.add_argument("queues", nargs="+", metavar="QUEUE", help="also ones that are undeclared")
+        left.add_argument(
+            "queues", nargs="+", metavar="QUEUE", help="also ones that are undeclared"
+        )
         subparsers.add_parser("tasks", help="say what each worker that answers runs, and how long")
         for name, what in {
             "release": "take nothing more from their queues",
@@ -59,9 +61,8 @@ class Command(BaseCommand):
         deadline = time.monotonic() + timeout
         while missing := names - set(alive(deploy, len(names))):
             if time.monotonic() > deadline:
-                raise CommandError(
-                    f"After {timeout:g} s these workers do not answer: {', '.join(sorted(missing))}."
-                )
+                names_missing = ", ".join(sorted(missing))
+                raise CommandError(f"After {timeout:g} s, these do not answer: {names_missing}.")
         self.stdout.write(f"All {len(names)} workers of {deploy} answer.")
 
     def _left(self, names: list[str], timeout: float) -> None:
@@ -104,7 +105,8 @@ class Command(BaseCommand):
 
 def alive(deploy: str, expected: int | None = None) -> list[str]:
     """The names of the deploy's workers that answer; quicker where their number is known."""
-    answers = current_app.control.broadcast(
+    control: Any = current_app.control  # the stubs want a function for what Celery sends by name
+    answers = control.broadcast(
         "ping",
         reply=True,
         timeout=_PATIENCE,

@@ -1,9 +1,13 @@
 """What the module supervisor_generation returned as `generations`, asked in playbooks."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Generations = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def running(generations):
+def running(generations: Generations) -> list[str]:
     """The deploy ids of generations of which a program runs and was not told to stop, sorted."""
     return sorted(
         deploy
@@ -12,7 +16,7 @@ def running(generations):
     )
 
 
-def queues(generations):
+def queues(generations: Generations) -> list[str]:
     """The queues that a worker of these generations reads, sorted."""
     found = set()
     for deploy, programs in generations.items():
@@ -24,5 +28,5 @@ def queues(generations):
 
 
 class FilterModule:
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"running_generations": running, "running_queues": queues}
