@@ -32,7 +32,6 @@ INSTALLED_APPS = [
     "reliable",
     "reliable.jobs",
     "reliable.probes",
-    "django_migration_linter",
     "accounts",
     # example: begin
     "shop",
