@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from hosts.deploys import Deploys
 from hosts.fleet import Fleet
 from hosts.foundation import Foundation, prepare
 from hosts.golden import PROVISIONED, clone
-from hosts.site import ONE, Site, new_site
+from hosts.site import DOMAIN, ONE, Site, new_site
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,16 @@ def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
     own, for which golden sites must be made anew.
     """
     fleet = Fleet(foundation)
-    try:
-        yield clone(PROVISIONED, project, fleet)
-    finally:
-        fleet.close()
+    yield clone(PROVISIONED, project, fleet)
+    fleet.close()
+
+
+@pytest.fixture(scope="module")
+def deploys(project: Path, foundation: Foundation) -> Iterator[Deploys]:
+    """Return the same four hosts, for all deploys of a module; nothing is deployed yet."""
+    fleet = Fleet(foundation)
+    site = clone(PROVISIONED, project, fleet)
+    # Long tasks of several visitors run at once.
+    site.write_inventory({"worker1": {"concurrency": {"slow": 8, "default": 3}}})
+    yield Deploys(site, DOMAIN)
+    fleet.close()

@@ -162,6 +162,16 @@ class Site:
         command += ["--vault-password-file", str(self.password_file), name, *arguments]
         return self._run(command, cwd="deploy")
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment of Ansible here."""
+        return {
+            "ANSIBLE_SSH_ARGS": SSH,
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.fleet.folder / "ssh"),
+            "ANSIBLE_NOCOLOR": "1",
+            "PYTHONWARNINGS": "",
+        }
+
     def _run(
         self, command: list[str], environment: Mapping[str, str] | None = None, cwd: str = ""
     ) -> Run:
@@ -173,14 +183,7 @@ class Site:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={
-                **os.environ,
-                "ANSIBLE_SSH_ARGS": SSH,
-                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.fleet.folder / "ssh"),
-                "ANSIBLE_NOCOLOR": "1",
-                "PYTHONWARNINGS": "",
-                **(environment or {}),
-            },
+            env={**os.environ, **self.variables, **(environment or {})},
         )
         recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", completed.stdout, re.MULTILINE)
         changed = {host: int(number) for host, number in recap}
