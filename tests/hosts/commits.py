@@ -14,10 +14,12 @@ def begin(folder: Path) -> None:
     """Put the drill into a generated project, and commit all of it."""
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(HERE / "drill", folder / "drill", ignore=ignored, dirs_exist_ok=True)
-    replace(folder / "config/settings/core.py", '    "accounts",\n', '    "accounts",\n    "drill",\n')
+    replace(
+        folder / "config/settings/core.py", '    "accounts",\n', '    "accounts",\n    "drill",\n'
+    )
     replace(
         folder / "config/urls.py",
-        'urlpatterns = [\n',
+        "urlpatterns = [\n",
         'urlpatterns = [\n    path("", include("drill.urls")),\n',
     )
     # Ansible's environment is a link here, and so no folder.

@@ -22,7 +22,8 @@ class Deploys:
     def __init__(self, site: Site, domain: str) -> None:
         self.site = site
         self.domain = domain
-        commits.begin(site.folder)
+        if not (site.folder / ".git").exists():
+            commits.begin(site.folder)
 
     @property
     def web(self) -> list[Host]:
@@ -35,7 +36,9 @@ class Deploys:
     @property
     def app_hosts(self) -> list[Host]:
         groups = {"web", "workers", "relay", "beat"}
-        return [host for name, host in self.site.hosts.items() if groups & {*self.site.layout[name]}]
+        return [
+            host for name, host in self.site.hosts.items() if groups & {*self.site.layout[name]}
+        ]
 
     def of(self, group: str) -> list[Host]:
         return [host for name, host in self.site.hosts.items() if group in self.site.layout[name]]
@@ -95,7 +98,9 @@ class Deploys:
         return {deploy for host in self.app_hosts for deploy in self.generations(host)}
 
     def current(self, host: Host) -> str:
-        return host.run("readlink", f"/srv/{self.site.slug}/current").stdout.strip().rpartition("/")[2]
+        return (
+            host.run("readlink", f"/srv/{self.site.slug}/current").stdout.strip().rpartition("/")[2]
+        )
 
     def lock(self, host: Host) -> str:
         return host.run("cat", f"/srv/{self.site.slug}/lock", check=False).stdout

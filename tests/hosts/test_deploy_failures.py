@@ -57,7 +57,10 @@ BROKEN: Mapping[str, tuple[Mapping[str, str], str]] = {
         {"requirements/production.txt": "no-such-package==1.0 --hash=sha256:" + "0" * 64 + "\n"},
         "no-such-package",
     ),
-    "check": ({"config/settings/mail.py": "raise RuntimeError('no mail today')\n"}, "no mail today"),
+    "check": (
+        {"config/settings/mail.py": "raise RuntimeError('no mail today')\n"},
+        "no mail today",
+    ),
     "migrate": (
         {
             "drill/migrations/0002_narrow.py": (
@@ -83,7 +86,7 @@ BROKEN: Mapping[str, tuple[Mapping[str, str], str]] = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def serving(deploys: Deploys) -> str:
     """Ensure that a release works, and return its name."""
     live = [each for each in deploys.records().values() if each["result"] == "succeeded"]
@@ -158,9 +161,10 @@ def test_a_deploy_that_fails_at_a_step_leaves_what_serves(
     nothing_went_wrong(deploys, visited)
 
 
+@pytest.mark.usefixtures("serving")
 @pytest.mark.parametrize("step", [step for step in STEPS if step in CHOSEN])
 def test_a_deploy_that_is_cut_off_at_a_step_does_not_stop_the_next(
-    deploys: Deploys, serving: str, visited: Visitors, step: str
+    deploys: Deploys, visited: Visitors, step: str
 ) -> None:
     deploys.commit(f"Cut off at {step}")
     path = hook(deploys.site.folder, step, WAITING)
@@ -176,6 +180,7 @@ def test_a_deploy_that_is_cut_off_at_a_step_does_not_stop_the_next(
     nothing_went_wrong(deploys, visited)
 
 
+@pytest.mark.usefixtures("serving")
 def test_of_two_deploys_one_refuses_and_says_who_was_first(deploys: Deploys) -> None:
     release = deploys.commit("Two at once")
     path = hook(deploys.site.folder, "build", WAITING)

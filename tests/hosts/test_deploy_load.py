@@ -5,14 +5,11 @@ One story, since its hosts and its load are dear; each promise is a test of what
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from hosts.deploys import Deploys, wait
-from hosts.fleet import Fleet
-from hosts.foundation import Foundation
 from hosts.load import Answer, Count, Visitors
 
 pytestmark = pytest.mark.hosts

@@ -15,7 +15,7 @@ bulk:
   soft_time_limit: 50
   time_limit: 60
   latency: {warn: 15, critical: 60}
-  routes: [%s]
+  routes: ["*.short_plain"]
 """
 
 
@@ -27,11 +27,10 @@ def test_no_message_is_stranded_when_a_queue_is_added_changed_and_removed(deploy
     deploys.deployed()
     with Visitors(deploys.web, deploys.domain, rate=5, each=each) as visitors:
         for message, queues in (
-            ("Add a queue", before + BULK % '"*.short_plain"'),
-            ("Change a queue", before + BULK.replace("concurrency: 1", "concurrency: 2") % '"*.email_*", "*.short_plain"'),
-            # Durable jobs that wait in a queue keep a release from coming that does not know it.
+            ("Add a queue", before + BULK),
+            ("Change a queue", before + BULK.replace("concurrency: 1", "concurrency: 2")),
             ("Remove a queue", before),
-        ):  # fmt: skip
+        ):
             deploys.commit(message, {QUEUES: queues})
             deploys.deployed()
     assert not visitors.failed

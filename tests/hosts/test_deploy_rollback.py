@@ -67,7 +67,9 @@ def test_a_rollback_refuses_where_migrations_forbid_it(deploys: Deploys) -> None
     )
     wide = deploys.commit("Wider", {MODEL: added, "drill/migrations/0002_wider.py": WIDER})
     deploys.deployed()
-    narrow = deploys.commit("Narrower", {MODEL: model, "drill/migrations/0003_narrower.py": NARROWER})
+    narrow = deploys.commit(
+        "Narrower", {MODEL: model, "drill/migrations/0003_narrower.py": NARROWER}
+    )
     refused = deploys.deploy()
     assert refused.returncode != 0
     assert "stopped at the step migrate" in refused.output

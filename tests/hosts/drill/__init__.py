@@ -1,1 +1,1 @@
-"""An app that tests put into a project: each task notes what it does in the database, as it does it."""
+"""An app that tests put into a project: each task notes in the database what it does."""

@@ -4,7 +4,6 @@ import time
 
 from celery import shared_task
 from django.conf import settings
-
 from drill.models import Effect
 from reliable.jobs import durable_task
 

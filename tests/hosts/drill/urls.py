@@ -1,4 +1,4 @@
-"""`/drill?short_plain=2&report_durable=20`: how many of a short task, how many seconds of a long."""
+"""`/drill?short_plain=2&report_durable=20`: how many of a short task, seconds of a long one."""
 
 import uuid
 
@@ -6,7 +6,6 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
-
 from drill.tasks import KINDS, note
 
 
