@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hosts.deploys import Deploys
+from hosts.deploys import DEPLOYED, Deploys
 from hosts.fleet import Fleet
 from hosts.foundation import Foundation, prepare
 from hosts.golden import PROVISIONED, clone
-from hosts.site import DOMAIN, ONE, Site, new_site
+from hosts.site import ONE, Site, new_site
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +54,7 @@ def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def deploys(project: Path, foundation: Foundation) -> Iterator[Deploys]:
-    """Return the same four hosts, for all deploys of a module; nothing is deployed yet."""
+    """Return four hosts on which a first release works, for all deploys of a module."""
     fleet = Fleet(foundation)
-    site = clone(PROVISIONED, project, fleet)
-    # Long tasks of several visitors run at once.
-    site.write_inventory({"worker1": {"concurrency": {"slow": 8, "default": 3}}})
-    yield Deploys(site, DOMAIN)
+    yield Deploys(clone(DEPLOYED, project, fleet))
     fleet.close()

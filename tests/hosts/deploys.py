@@ -13,15 +13,18 @@ from typing import Any
 
 from hosts import commits, load
 from hosts.fleet import Host
-from hosts.site import Run, Site
+from hosts.golden import Recipe, provision
+from hosts.site import DOMAIN, Run, Site
 
 
 class Deploys:
     """`make deploy`, `make rollback` and `make status` on a site, and questions to its hosts."""
 
-    def __init__(self, site: Site, domain: str) -> None:
+    def __init__(self, site: Site) -> None:
         self.site = site
-        self.domain = domain
+        self.domain = DOMAIN
+        # Long tasks of several visitors run at once.
+        site.write_inventory({"worker1": {"concurrency": {"slow": 8, "default": 3}}})
         if not (site.folder / ".git").exists():
             commits.begin(site.folder)
 
@@ -128,6 +131,15 @@ class Deploys:
             "INSERT INTO drill_effect (task, kind, event, release, at)"  # noqa: S608
             f" VALUES ('{task}', 'freed', 'freed', '', now())"
         )
+
+
+def deploy_first(site: Site) -> None:
+    """Provision a site and deploy the first release, in which the drill is."""
+    provision(site)
+    Deploys(site).deployed()
+
+
+DEPLOYED = Recipe("deployed", deploy_first)
 
 
 class Playbook:

@@ -42,8 +42,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(deploys: Deploys) -> Story:
     story = Story()
-    story.releases.append(deploys.commit("First"))
-    deploys.deployed()
+    story.releases.append(deploys.current(deploys.web[0]))
     [task] = deploys.ask(report_durable=-1)["sent"]
     long = {"report_durable": (LONG, EVERY), "report_plain": (LONG, EVERY)}
     each = {"short_durable": 2, "short_plain": 1, "email_plain": 1, "charge_durable": 1}

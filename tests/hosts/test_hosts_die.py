@@ -15,13 +15,6 @@ DURABLE = {"short_durable": 3, "charge_durable": 1}
 LONG = {"report_durable": (10.0, 5.0)}
 
 
-@pytest.fixture(autouse=True)
-def _serving(deploys: Deploys) -> None:
-    if not any(each["result"] == "succeeded" for each in deploys.records().values()):
-        deploys.commit("First")
-        deploys.deployed()
-
-
 @pytest.fixture
 def visitors(deploys: Deploys) -> Iterator[Visitors]:
     with Visitors(deploys.web, deploys.domain, rate=5, each=DURABLE, long=LONG) as visitors:
