@@ -137,6 +137,8 @@ class Count:
     doubled: int
     repeated: int
     moved: int
+    # Runs that began and did not end, however often the task ran again.
+    killed: int
 
     @property
     def lost(self) -> int:
@@ -145,7 +147,8 @@ class Count:
 
 _COUNT = """
 SELECT kind, count(*), count(*) FILTER (WHERE ended > 0), count(*) FILTER (WHERE ended > 1),
-    count(*) FILTER (WHERE begun > 1), count(*) FILTER (WHERE ended > 0 AND releases > 1)
+    count(*) FILTER (WHERE begun > 1), count(*) FILTER (WHERE ended > 0 AND releases > 1),
+    sum(greatest(0, begun - ended))
 FROM (
     SELECT task, min(kind) AS kind,
         count(*) FILTER (WHERE event = 'ended') AS ended,

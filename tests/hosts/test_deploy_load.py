@@ -4,12 +4,15 @@ One story, since its hosts and its load are dear; each promise is a test of what
 """
 
 import os
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
 
 from hosts.deploys import Deploys, wait
+from hosts.fleet import Host
 from hosts.load import Answer, Count, Visitors
 
 pytestmark = pytest.mark.hosts
@@ -35,6 +38,7 @@ class Story:
     # Release to the kinds of task that it ended.
     ended: dict[str, set[str]] = field(default_factory=dict)
     switches: list[float] = field(default_factory=list)
+    # What the usual restart did, in the same run.
     usual_answers: list[Answer] = field(default_factory=list)
     usual_counts: dict[str, Count] = field(default_factory=dict)
 
@@ -62,7 +66,47 @@ def story(deploys: Deploys) -> Story:
         story.ended.setdefault(release, set()).add(kind)
     wait(lambda: len(deploys.everywhere()) == 1, "old generations are not collected", 60)
     story.collected = True
+    make_usual(deploys)
+    deploys.query("TRUNCATE drill_effect")
+    with Visitors(deploys.web, deploys.domain, each=each, long=long) as visitors:
+        wait(lambda: visitors.elapsed > LONG, "time stands still", 2 * LONG)
+        with ThreadPoolExecutor() as pool:
+            slug = deploys.site.slug
+            list(pool.map(lambda host: control(host, slug, "restart", "all"), deploys.app_hosts))
+        wait(lambda: not visitors.answers[-1].error, "the site does not come back", 60)
+    story.usual_answers = visitors.answers
+    story.usual_counts = deploys.settled(LONG + 10)
     return story
+
+
+SUPERVISORCTL = ("/opt/supervisor/bin/supervisorctl", "--serverurl")
+
+
+def make_usual(deploys: Deploys) -> None:
+    """Run the same programs as most projects do: supervisor's own stop wait, and stopasgroup."""
+    slug = deploys.site.slug
+    folder = f"/etc/{slug}/supervisor/conf.d"
+    for host in deploys.app_hosts:
+        [live] = deploys.generations(host)
+        text = host.read(f"{folder}/{live}.conf").replace(live, "usual")
+        text = re.sub("(?m)^stopwaitsecs=.*\n", "", text)
+        text = text.replace("stopasgroup=false", "stopasgroup=true")
+        host.write(f"{folder}/usual.conf", text)
+        control(host, slug, "reread")
+        control(host, slug, "add", "generation-usual")
+        if host in deploys.web:
+            host.run(
+                "sh", "-c", f"until test -S /srv/{slug}/run/web-usual.sock; do sleep 0.1; done"
+            )
+            host.run("ln", "-sfn", "web-usual.sock", f"/srv/{slug}/run/web.sock")
+        control(host, slug, "stop", f"generation-{live}:*")
+        host.run("rm", f"{folder}/{live}.conf")
+
+
+def control(host: Host, slug: str, *command: str) -> None:
+    """`supervisorctl`, as the usual deploy script calls it."""
+    address = f"unix:///srv/{slug}/run/supervisor.sock"
+    host.run(*SUPERVISORCTL, address, *command, check=False)
 
 
 def test_no_request_fails(story: Story) -> None:
@@ -101,3 +145,17 @@ def test_a_task_that_outlasts_deploys_ends_once_on_the_release_that_began_it(sto
     assert story.collected
     assert story.shown.count("finishes what it holds") >= 1
     assert "report_durable" in story.shown
+
+
+def test_the_usual_restart_fails_requests_and_kills_tasks(story: Story) -> None:
+    """The same site, load and run: what the other tests would see if they could see nothing."""
+    failed = [answer for answer in story.usual_answers if answer.error]
+    killed = sum(count.killed for count in story.usual_counts.values())
+    print(f"restart all: {len(failed)} of {len(story.usual_answers)} requests failed,")
+    print(
+        f"{killed} tasks were killed, {sum(c.lost for c in story.usual_counts.values())} not done"
+    )
+    for count in story.usual_counts.values():
+        print(count)
+    assert failed
+    assert killed
