@@ -87,6 +87,7 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """By rename: a host that loses its power keeps the old record or has the new one."""
     part = path.with_suffix(".part")
+    part.touch(mode=0o600)  # why a deploy failed may quote anything
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
 
