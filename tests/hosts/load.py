@@ -110,20 +110,23 @@ def ask(host: Host, domain: str, asked: Mapping[str, float]) -> dict[str, Any]:
         connection.close()
 
 
+# Of one context, since making it costs more than a visit; without authorities, since the test made
+# the certificate: that nginx shows it is another test's promise.
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_TLS.check_hostname = False
+_TLS.verify_mode = ssl.CERT_NONE
+
+
 class _Connection(http.client.HTTPSConnection):
     """To the site by its name, at one host's address."""
 
     def __init__(self, name: str, address: str) -> None:
         super().__init__(name, timeout=PATIENCE)
         self._address = address
-        # A certificate that the test made; that nginx shows it is another test's promise.
-        self._tls = ssl.create_default_context()
-        self._tls.check_hostname = False
-        self._tls.verify_mode = ssl.CERT_NONE
 
     def connect(self) -> None:
         plain = socket.create_connection((self._address, 443), self.timeout)
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        self.sock = _TLS.wrap_socket(plain, server_hostname=self.host)
 
 
 @dataclass(frozen=True)
