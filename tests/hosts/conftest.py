@@ -56,5 +56,7 @@ def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
 def deploys(project: Path, foundation: Foundation) -> Iterator[Deploys]:
     """Return four hosts on which a first release works, for all deploys of a module."""
     fleet = Fleet(foundation)
-    yield Deploys(clone(DEPLOYED, project, fleet))
-    fleet.close()
+    try:
+        yield Deploys(clone(DEPLOYED, project, fleet))
+    finally:
+        fleet.close()
