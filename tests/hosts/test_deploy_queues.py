@@ -5,7 +5,7 @@ import pytest
 from hosts.deploys import Deploys
 from hosts.load import Visitors
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 QUEUES = "config/queues.yml"
 BULK = """

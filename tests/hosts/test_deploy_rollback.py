@@ -5,7 +5,7 @@ import pytest
 from hosts.deploys import Deploys, wait
 from hosts.load import Visitors
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 SHORT = {"short_durable": 2, "short_plain": 1, "email_plain": 1, "charge_durable": 1}
 

@@ -8,7 +8,7 @@ from hosts.deploys import Deploys, wait
 from hosts.fleet import Host
 from hosts.load import Visitors
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 # Plain tasks that a killed worker held return after the visibility timeout, an hour.
 DURABLE = {"short_durable": 3, "charge_durable": 1}
