@@ -12,8 +12,8 @@ AUTHOR = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 def begin(folder: Path) -> None:
     """Put the drill into a generated project, and commit all of it."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(HERE / "drill", folder / "drill", ignore=ignored, dirs_exist_ok=True)
+    no_cache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(HERE / "drill", folder / "drill", ignore=no_cache, dirs_exist_ok=True)
     replace(
         folder / "config/settings/core.py", '    "accounts",\n', '    "accounts",\n    "drill",\n'
     )
@@ -23,7 +23,8 @@ def begin(folder: Path) -> None:
         'urlpatterns = [\n    path("", include("drill.urls")),\n',
     )
     # Ansible's environment is a link here, and so no folder.
-    (folder / ".gitignore").open("a").write("\ndeploy/.venv\n")
+    ignored = folder / ".gitignore"
+    ignored.write_text(f"{ignored.read_text()}deploy/.venv\n")
     git(folder, "init", "--quiet")
     git(folder, "config", "user.name", "Ann Example")
     git(folder, "config", "user.email", "ann@example.com")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hosts.deploys import DEPLOYED, Deploys
+from hosts.deploys import DEPLOYED, Deploys, wait
 from hosts.fleet import Fleet
 from hosts.foundation import Foundation, prepare
 from hosts.golden import PROVISIONED, clone
@@ -57,6 +57,8 @@ def deploys(project: Path, foundation: Foundation) -> Iterator[Deploys]:
     """Return four hosts on which a first release works, for all deploys of a module."""
     fleet = Fleet(foundation)
     try:
-        yield Deploys(clone(DEPLOYED, project, fleet))
+        deploys = Deploys(clone(DEPLOYED, project, fleet))
+        wait(deploys.serves, "the site does not come back after a boot", 120)
+        yield deploys
     finally:
         fleet.close()

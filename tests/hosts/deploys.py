@@ -111,6 +111,13 @@ class Deploys:
     def ask(self, **asked: float) -> dict[str, Any]:
         return load.ask(self.web[0], self.domain, asked)
 
+    def serves(self) -> bool:
+        """Whether each web host answers."""
+        try:
+            return all(load.ask(host, self.domain, {}) for host in self.web)
+        except (OSError, ValueError):
+            return False
+
     def counts(self) -> dict[str, load.Count]:
         return load.counts(self.data, self.site.slug)
 
