@@ -48,8 +48,10 @@ def shared(project: Path, foundation: Foundation) -> Iterator[Site]:
     own, for which golden sites must be made anew.
     """
     fleet = Fleet(foundation)
-    yield clone(PROVISIONED, project, fleet)
-    fleet.close()
+    try:
+        yield clone(PROVISIONED, project, fleet)
+    finally:
+        fleet.close()
 
 
 @pytest.fixture(scope="module")
