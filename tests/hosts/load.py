@@ -153,7 +153,7 @@ SELECT kind, count(*), count(*) FILTER (WHERE ended > 0), count(*) FILTER (WHERE
     count(*) FILTER (WHERE begun > 1), count(*) FILTER (WHERE ended > 0 AND releases > 1),
     sum(greatest(0, begun - ended))
 FROM (
-    SELECT task, min(kind) AS kind,
+    SELECT task, min(kind) FILTER (WHERE event = 'sent') AS kind,
         count(*) FILTER (WHERE event = 'ended') AS ended,
         count(*) FILTER (WHERE event = 'begun') AS begun,
         count(DISTINCT release) FILTER (WHERE event IN ('begun', 'ended')) AS releases

@@ -75,7 +75,7 @@ def story(deploys: Deploys) -> Story:
             list(pool.map(lambda host: control(host, slug, "restart", "all"), deploys.app_hosts))
         wait(lambda: not visitors.answers[-1].error, "the site does not come back", 60)
     story.usual_answers = visitors.answers
-    story.usual_counts = deploys.settled(LONG + 10)
+    story.usual_counts = deploys.settled(3 * LONG)
     return story
 
 
