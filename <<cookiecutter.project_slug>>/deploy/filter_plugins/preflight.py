@@ -161,7 +161,7 @@ def _processes(host: Host, queues: Queues) -> int:
     if "workers" in groups:
         for queue in _queues_of(host, queues):
             declared = queues.get(queue, {}).get("concurrency", 1)
-            count += 1 + int(overrides.get(queue, declared))
+            count += 1 + int(overrides.get(queue) or declared)
     return count
 
 
