@@ -34,8 +34,8 @@ RENDER = """\
       vars:
         redis_package: {stat: {exists: true}}
       loop: >-
-        {{ (lookup('ansible.builtin.file', 'roles/redis/defaults/main.yml') | from_yaml).redis_servers
-           | dict2items }}
+        {{ (lookup('ansible.builtin.file', 'roles/redis/defaults/main.yml')
+            | from_yaml).redis_servers | dict2items }}
       loop_control:
         loop_var: redis_server
         label: "{{ redis_server.key }}"
