@@ -90,6 +90,7 @@ def _make(folder: Path, recipe: Recipe, project: Path, fleet: Fleet) -> None:
         host.destroy()
     for kept in (site.inventory, site.password_file.parent):
         shutil.copytree(kept, unfinished / "kept" / kept.name)
+    shutil.rmtree(site.folder.parent)
     unfinished.rename(folder)
     _forget_old(folder)
 

@@ -36,9 +36,10 @@ class Provider:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                provider.keys.append(self.headers["Idempotency-Key"])
+                key = self.headers["Idempotency-Key"]
+                provider.keys.append(key)
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                body = json.dumps({"id": "charge-1", "amount": asked["amount"]}).encode()
+                body = json.dumps({"id": f"charge-{key}", "amount": asked["amount"]}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -33,7 +33,9 @@ RENDER = """\
         tasks_from: server
       vars:
         redis_package: {stat: {exists: true}}
-      loop: "{{ redis_servers | dict2items }}"
+      loop: >-
+        {{ (lookup('ansible.builtin.file', 'roles/redis/defaults/main.yml')
+            | from_yaml).redis_servers | dict2items }}
       loop_control:
         loop_var: redis_server
         label: "{{ redis_server.key }}"

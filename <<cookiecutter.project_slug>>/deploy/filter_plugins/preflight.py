@@ -156,7 +156,8 @@ def _room(hosts: Hosts, names: Sequence[str], queues: Queues, options: Options) 
 
 def _processes(host: Host, queues: Queues) -> int:
     """Count those of one generation: a worker is a parent and its children."""
-    groups, overrides = host["group_names"], host.get("concurrency") or {}
+    groups = host["group_names"]
+    overrides: Mapping[str, int] = host.get("concurrency") or {}
     count = WEB_PROCESSES * ("web" in groups) + ("relay" in groups) + ("beat" in groups)
     if "workers" in groups:
         for queue in _queues_of(host, queues):

@@ -13,7 +13,8 @@
 pid_file=/run/{{ service_name }}.pid
 
 start() {
-  ulimit -n {{ service_open_files }}
+  # As many as the machine grants, where root may not raise it.
+  ulimit -n {{ service_open_files }} 2> /dev/null || ulimit -n "$(ulimit -H -n)"
 {% for name, value in service_environment.items() %}
   export {{ name }}={{ value | quote }}
 {% endfor %}
