@@ -31,6 +31,15 @@ def loaded(visitors: Visitors, seconds: float) -> None:
     wait(lambda: visitors.elapsed > until, "time stands still", seconds + 10)
 
 
+def running(deploys: Deploys) -> int:
+    """How many long tasks run now."""
+    [[number]] = deploys.query(
+        "SELECT count(*) FILTER (WHERE event = 'begun') - count(*) FILTER (WHERE event = 'ended')"
+        " FROM drill_effect WHERE kind = 'report_durable'"
+    )
+    return int(number)
+
+
 def nothing_is_lost(deploys: Deploys, visitors: Visitors) -> None:
     visitors.end()
     found = deploys.settled(120)
@@ -52,13 +61,15 @@ def away(visitors: Visitors, name: str, began: float, ended: float) -> None:
 
 
 def test_a_killed_worker_host_loses_no_durable_task(deploys: Deploys, visitors: Visitors) -> None:
-    loaded(visitors, 15)
+    wait(lambda: running(deploys) > 0, "no long task has begun", 60)
     host(deploys, "worker1").kill()
     loaded(visitors, 5)
     host(deploys, "worker1").start()
     loaded(visitors, 15)
     assert not visitors.failed
     nothing_is_lost(deploys, visitors)
+    # What was killed in the middle ran again.
+    assert deploys.counts()["report_durable"].repeated > 0
 
 
 def test_a_killed_web_host_fails_its_own_requests_alone(
