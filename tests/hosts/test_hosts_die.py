@@ -113,8 +113,10 @@ def test_a_killed_broker_loses_no_durable_task(deploys: Deploys, visitors: Visit
     loaded(visitors, 5)
     data.run("sh", "-c", "kill -KILL $(pgrep redis-server)")
     loaded(visitors, 10)
-    for script in data.run("sh", "-c", "ls /etc/init.d | grep redis").stdout.split():
-        data.run("service", script, "start", check=False)
+    scripts = data.run("sh", "-c", "ls /etc/init.d | grep -E 'broker|cache'").stdout.split()
+    assert len(scripts) == 2, scripts
+    for script in scripts:
+        data.run("service", script, "start")
     loaded(visitors, 20)
     assert not visitors.failed
     nothing_is_lost(deploys, visitors)
