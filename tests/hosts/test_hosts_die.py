@@ -136,7 +136,12 @@ def test_a_data_host_that_is_killed_or_rebooted_loses_no_durable_task(
     loaded(visitors, 20)
     ended = visitors.elapsed
     nothing_is_lost(deploys, visitors)
-    late = [answer for answer in visitors.failed if not began <= answer.at <= ended]
+    # Also one that was being answered when the host went.
+    late = [
+        answer
+        for answer in visitors.failed
+        if answer.at + answer.seconds < began or answer.at > ended
+    ]
     assert not late
 
 
