@@ -171,7 +171,7 @@ class Playbook:
     def output(self) -> str:
         return self.log.read_text()
 
-    def reached(self, text: str, seconds: float = 300) -> None:
+    def reached(self, text: str, seconds: float = 900) -> None:
         """Wait until it has printed `text`."""
         wait(lambda: text in self.output or self.ended, f"did not print {text!r}", seconds)
         assert text in self.output, self.output[-4000:]

@@ -177,7 +177,7 @@ def test_a_deploy_that_is_cut_off_at_a_step_does_not_stop_the_next(
     path = hook(deploys.site.folder, step, WAITING)
     try:
         with deploys.deploying() as playbook:
-            playbook.reached("Wait for whoever kills this deploy")
+            playbook.reached(f"before_{step}.yml")
     finally:
         path.unlink()
     release = deploys.commit(f"After {step}")
@@ -192,7 +192,7 @@ def test_of_two_deploys_one_refuses_and_says_who_was_first(deploys: Deploys) -> 
     path = hook(deploys.site.folder, "build", WAITING)
     try:
         with deploys.deploying() as first:
-            first.reached("Wait for whoever kills this deploy")
+            first.reached("before_build.yml")
             path.unlink()
             second = deploys.deploy()
             held: dict[str, Any] = deploys.records()
