@@ -129,6 +129,7 @@ def nothing_went_wrong(deploys: Deploys, visitors: Visitors) -> None:
         assert (count.lost, count.doubled, count.repeated) == (0, 0, 0), count
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [step for step in BROKEN if step in CHOSEN])
 def test_a_broken_release_is_named_and_undone(
     deploys: Deploys, serving: str, visited: Visitors, step: str

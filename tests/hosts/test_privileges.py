@@ -9,7 +9,7 @@ from hosts.fleet import Host
 from hosts.site import Site
 from hosts.test_provision import ask_postgresql, ask_redis, https, variables
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

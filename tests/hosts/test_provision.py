@@ -11,7 +11,7 @@ import pytest
 from hosts.fleet import Host
 from hosts.site import DOMAIN, Site
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 SUPERVISORCTL = "/opt/supervisor/bin/supervisorctl"
 # A program as a deploy places it: it must be there again after a reboot.

@@ -13,7 +13,7 @@ from hosts.foundation import HostsError
 from hosts.site import Site
 from hosts.test_provision import supervisor
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 PLACE_ORDER = """\
 from shop.models import Product

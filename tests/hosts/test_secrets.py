@@ -12,7 +12,7 @@ import pytest
 from hosts.fleet import Fleet, Host
 from hosts.site import Site
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 FOLDERS = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
 

@@ -10,7 +10,7 @@ import yaml
 
 from hosts.site import Site
 
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 # As a host with systemd would get them; in a dry run, so that nothing is written.
 RENDER = """\
