@@ -21,7 +21,7 @@ demo: install  ## generate a project, start it, and watch orders go through its 
 test: install  ## run all tests of the template; T=path or T="-k name" narrows them
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(T)
 
-test-hosts: install  ## run the playbooks on Debian hosts made for it; needs root; T= narrows; SHORT=1 as CI does
+test-hosts: install  ## run the playbooks on Debian hosts made for it; needs root; T= narrows; SHORT=1 takes a part
 	@$(if $(SHORT),DEPLOYS=1 HOSTS_STEPS=gate) $(BIN)/python -m pytest -m "hosts$(if $(SHORT), and not long)" $(or $(T),tests/hosts)
 
 check: install  ## lint and type-check hooks, scripts and tests
