@@ -10,16 +10,19 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check matrix system benchmark install clean
+.PHONY: help demo test test-hosts check matrix system benchmark install clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install  ## generate a project, start it, and watch orders go through its queues
 	@$(BIN)/python scripts/demo.py $(if $(PORT),--port $(PORT))
 
 test: install  ## run all tests of the template; T=path or T="-k name" narrows them
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope $(T)
+
+test-hosts: install  ## run the playbooks on Debian hosts made for it; needs root; T= narrows; SHORT=1 takes a part
+	@$(if $(SHORT),DEPLOYS=1 HOSTS_STEPS=gate) $(BIN)/python -m pytest -m "hosts$(if $(SHORT), and not long)" $(or $(T),tests/hosts)
 
 check: install  ## lint and type-check hooks, scripts and tests
 	@$(BIN)/ruff format --check --quiet .

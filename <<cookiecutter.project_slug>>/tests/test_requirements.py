@@ -18,15 +18,15 @@ PINNED = re.compile(r"^(?P<pin>\S+==[^\\\n]+?) \\\n(?P<rest>(?: +.*\n)+)", re.MU
 def asked_for(file: str) -> dict[str, Requirement]:
     """The project's own requirements in a file, by name."""
     pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    dependencies = pyproject["project"]["dependencies"]
     groups = pyproject["dependency-groups"]
+    # As `{ include-group = "supervisor" }` does.
+    dev = [text for text in groups["dev"] if isinstance(text, str)] + groups["supervisor"]
     lists = {
-        "production": pyproject["project"]["dependencies"],
-        "dev": [*pyproject["project"]["dependencies"], *groups["dev"]],
-        "browser": [
-            *pyproject["project"]["dependencies"],
-            *groups["dev"],
-            *groups["browser"],
-        ],
+        "production": dependencies,
+        "dev": [*dependencies, *dev],
+        "browser": [*dependencies, *dev, *groups["browser"]],
+        "supervisor": groups["supervisor"],
         "deploy": groups["deploy"],
     }
     requirements = [Requirement(text) for text in lists[file]]
@@ -40,7 +40,7 @@ def pinned(file: str) -> Iterator[tuple[Requirement, bool]]:
         yield Requirement(match["pin"].strip()), "project (pyproject.toml" in match["rest"]
 
 
-@pytest.mark.parametrize("file", ["production", "dev", "browser", "deploy"])
+@pytest.mark.parametrize("file", ["production", "dev", "browser", "supervisor", "deploy"])
 def test_the_compiled_requirements_answer_to_pyproject(file: str) -> None:
     asked = asked_for(file)
     pins: dict[str, list[str]] = {}
@@ -54,7 +54,7 @@ def test_the_compiled_requirements_answer_to_pyproject(file: str) -> None:
             assert asked[name].specifier.contains(version), f"{name}: run `make lock`"
 
 
-@pytest.mark.parametrize("file", ["production", "dev", "browser", "deploy"])
+@pytest.mark.parametrize("file", ["production", "dev", "browser", "supervisor", "deploy"])
 def test_every_package_is_pinned_with_its_hashes(file: str) -> None:
     text = (PROJECT / "requirements" / f"{file}.txt").read_text(encoding="utf-8")
     pins = [line for line in text.splitlines() if line and line[0] not in " #"]

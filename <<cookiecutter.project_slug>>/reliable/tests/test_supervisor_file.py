@@ -184,6 +184,8 @@ def test_the_file_holds_no_secret(monkeypatch: pytest.MonkeyPatch, settings: Set
     secret = "hunter2-in-every-place"
     for name in ("SECRET_KEY", "DATABASE_URL", "BROKER_URL", "CACHE_URL", "EMAIL_URL"):
         monkeypatch.setenv(name, f"redis://app:{secret}@example.com/0")
+    # Where the secrets are: the programs read that file themselves.
+    monkeypatch.setenv("ENV_FILE", "/etc/app/env")
     settings.SECRET_KEY = secret
     settings.EMAIL_HOST_PASSWORD = secret
     settings.CELERY_BROKER_URL = settings.CACHE_URL = f"redis://:{secret}@example.com/0"
@@ -192,8 +194,9 @@ def test_the_file_holds_no_secret(monkeypatch: pytest.MonkeyPatch, settings: Set
 
     assert secret not in text
     assert "://" not in text
-    keys = re.findall(r'([A-Z_]+)="', text)
-    assert set(keys) == {"HOME", "PYTHONUNBUFFERED", "PROCESS", "RELEASE", "DEPLOY_ID"}
+    keys = set(re.findall(r'([A-Z_]+)="', text))
+    assert keys == {"HOME", "PYTHONUNBUFFERED", "PROCESS", "RELEASE", "DEPLOY_ID", "ENV_FILE"}
+    assert 'ENV_FILE="/etc/app/env"' in text
 
 
 def test_a_percent_sign_reaches_the_program_as_it_was_written(logs: Path) -> None:

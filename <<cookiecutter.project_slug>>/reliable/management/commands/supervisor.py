@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Command(BaseCommand):
             settings=settings.SUPERVISOR,
             run_dir=options["run_dir"],
             release=settings.RELEASE,
+            # Where the settings' variables were read from here, the programs read them too.
+            environment={key: os.environ[key] for key in ("ENV_FILE",) if key in os.environ},
         )
         concurrency = dict(_override(text) for text in options["concurrency"])
         selected = {
