@@ -1,5 +1,6 @@
 """A generated project passes its own checks and tests, in real runs and as its makers get it."""
 
+import os
 import re
 import shutil
 import tomllib
@@ -111,7 +112,7 @@ def test_make_test_passes_at_once(
     before = sources(folder)
     printed = passes(folder, "test")
     # Nothing is skipped, but for the rules of Prometheus where its promtool is not installed.
-    skipped = "" if shutil.which("promtool") else ", 1 skipped"
+    skipped = "" if shutil.which("promtool") or "CI" in os.environ else ", 1 skipped"
     counted = re.search(rf"^=+ ([0-9]+) passed{skipped} in [0-9.]+s.*=+$", printed, re.MULTILINE)
     assert counted, printed
     assert int(counted[1]) > 0

@@ -170,4 +170,5 @@ def test_health_asks_two_questions_of_the_database(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(2):
-        client.get("/health/queues")
+        answer = client.get("/health/queues")
+    assert answer.json()["queues"] == []
