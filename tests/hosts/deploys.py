@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,14 @@ class Deploys:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.domain = DOMAIN
-        # Long tasks of several visitors run at once.
-        site.write_inventory({"worker1": {"concurrency": {"slow": 8, "default": 3}}})
+        self.write_inventory()
         if not (site.folder / ".git").exists():
             commits.begin(site.folder)
+
+    def write_inventory(self) -> None:
+        """Name the hosts as all tests of deploys want them."""
+        # Long tasks of several visitors run at once.
+        self.site.write_inventory({"worker1": {"concurrency": {"slow": 8, "default": 3}}})
 
     @property
     def web(self) -> list[Host]:
@@ -127,9 +131,16 @@ class Deploys:
     def query(self, sql: str) -> list[list[str]]:
         return load.query(self.data, self.site.slug, sql)
 
+    def begun_by(self, task: str) -> list[str]:
+        """The releases that began a task, one for each time."""
+        return self._releases(task, "begun")
+
     def ended_by(self, task: str) -> list[str]:
         """The releases that ended a task, one for each time."""
-        sql = f"SELECT release FROM drill_effect WHERE task = '{task}' AND event = 'ended'"  # noqa: S608
+        return self._releases(task, "ended")
+
+    def _releases(self, task: str, event: str) -> list[str]:
+        sql = f"SELECT release FROM drill_effect WHERE task = '{task}' AND event = '{event}'"  # noqa: S608
         return [release for [release] in self.query(sql)]
 
     def free(self, task: str) -> None:
@@ -183,8 +194,23 @@ class Playbook:
     def kill(self) -> None:
         """End it at once, with all that it forked: a lost connection, a closed laptop."""
         if not self.ended:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            # Each of Ansible's workers is in a session of its own.
+            for process in [self.process.pid, *_descendants(self.process.pid)]:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self.process.wait()
+
+
+def _descendants(process: int) -> list[int]:
+    listing = subprocess.check_output(["ps", "-eo", "ppid=,pid="], text=True)
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines():
+        parent, child = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = list(children.get(process, []))
+    for each in found:
+        found += children.get(each, [])
+    return found
 
 
 def wait(condition: Callable[[], bool], why: str, seconds: float) -> None:

@@ -27,6 +27,9 @@ REQUIREMENTS = ("production.txt", "supervisor.txt")
 # Where a host finds packages and wheels.
 SHELF = Path("/srv/test-hosts")
 UNUSED = 7 * 86400
+# Releases of Ubuntu, whose packages stand in two parts and are signed by a key of its own.
+UBUNTU = ("noble",)
+UBUNTU_KEY = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
 BASE_PACKAGES = "openssh-server,python3,python3-apt,iproute2,ca-certificates,procps"
 TOOLS = {
     "debootstrap": "debootstrap",
@@ -79,11 +82,12 @@ def cache() -> Path:
     return Path(os.environ.get("HOSTS_CACHE", default)).absolute()
 
 
-def prepare(suite: str = "bookworm") -> Foundation:
-    """Return the foundation for a Debian release; building it takes two minutes, once.
+def prepare() -> Foundation:
+    """Return the foundation for HOSTS_SUITE; building it takes two minutes, once.
 
     Raises HostsError where this machine cannot have hosts.
     """
+    suite = os.environ.get("HOSTS_SUITE", "bookworm")
     _require()
     folder = cache() / f"{suite}-{_key()}"
     with locked(cache() / "build.lock"):
@@ -125,7 +129,7 @@ def _require() -> None:
 
 
 def _key() -> str:
-    builders = (_build, _fetch_packages, _fetch_wheels, _finish_base)
+    builders = (_build, _debootstrap, _fetch_packages, _fetch_wheels, _finish_base)
     made_from = [BASE_PACKAGES, *(inspect.getsource(each) for each in builders)]
     made_from += [(HERE / "packages.txt").read_text()]
     made_from += [(PROJECT / "requirements" / name).read_text() for name in REQUIREMENTS]
@@ -133,10 +137,9 @@ def _key() -> str:
 
 
 def _build(foundation: Foundation, suite: str) -> None:
-    mirror = _mirror()
     base, shelf = foundation.base, foundation.shelf
     log = foundation.folder / "build.log"
-    print(f"Building Debian {suite} for test hosts, once: 2 minutes. Log: {log}", flush=True)
+    print(f"Building {suite} for test hosts, once: 2 minutes. Log: {log}", flush=True)
     with log.open("w") as output:
 
         def run(*command: str | Path, **environment: str) -> None:
@@ -154,10 +157,7 @@ def _build(foundation: Foundation, suite: str) -> None:
                 tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise HostsError(f"{command[0]} failed; {log} ends with:\n{tail}")
 
-        run(
-            *("debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}"),
-            *(suite, base, mirror),
-        )
+        run(*_debootstrap(suite, base))
         # Packages and wheels are fetched in a copy, by the clients and the Python of a host.
         scratch = foundation.folder / "scratch"
         run("cp", "--archive", base, scratch)
@@ -165,6 +165,21 @@ def _build(foundation: Foundation, suite: str) -> None:
         _fetch_wheels(scratch, shelf / "wheels", run)
         shutil.rmtree(scratch)
         _finish_base(foundation, run)
+
+
+def _debootstrap(suite: str, base: Path) -> list[str]:
+    """Return the command that unpacks a release, its signature checked."""
+    options: list[str] = []
+    script: list[str] = []
+    if suite in UBUNTU:
+        if not UBUNTU_KEY.exists():
+            raise HostsError(f"Hosts of Ubuntu {suite} need: apt-get install ubuntu-keyring")
+        options = ["--components=main,universe", f"--keyring={UBUNTU_KEY}"]
+        # Debian's debootstrap knows releases by name that are older than itself; all are alike.
+        script = ["/usr/share/debootstrap/scripts/gutsy"]
+    options += ["--variant=minbase", f"--include={BASE_PACKAGES}"]
+    mirror = os.environ.get("HOSTS_MIRROR") or _mirror()
+    return ["debootstrap", *options, suite, str(base), mirror, *script]
 
 
 def _mirror() -> str:
@@ -225,7 +240,7 @@ def _finish_base(foundation: Foundation, run: Run) -> None:
     key.parent.mkdir(mode=0o700)
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
     authorized = base / "root/.ssh/authorized_keys"
-    authorized.parent.mkdir(mode=0o700)
+    authorized.parent.mkdir(mode=0o700, exist_ok=True)
     shutil.copy(key.with_suffix(".pub"), authorized)
     host_key = (base / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
     foundation.known_hosts.write_text(f"* {' '.join(host_key)}\n")

@@ -99,7 +99,7 @@ def _key(recipe: Recipe, project: Path, fleet: Fleet) -> str:
     # The addresses are part of what is configured, and each of a machine's fleets has its own.
     where = f"{fleet.foundation.folder} {fleet.address(0)} {recipe.layout}"
     digest = hashlib.sha256(where.encode())
-    paths = [HERE / "site.py"]
+    paths = [HERE / "site.py", *sorted((HERE / "drill").rglob("*.py"))]
     for source in recipe.sources:
         found = project / source
         paths += sorted(found.rglob("*")) if found.is_dir() else [found]

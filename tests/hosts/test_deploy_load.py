@@ -3,6 +3,7 @@
 One story, since its hosts and its load are dear; each promise is a test of what it saw.
 """
 
+import itertools
 import os
 import re
 import time
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.hosts
 DEPLOYS = int(os.environ.get("DEPLOYS", "5"))
 # Seconds of a long task, and how often one is sent, of each kind.
 LONG, EVERY = 20, 8
+# How many of the first releases begin a task that ends only after the last deploy.
+OUTLASTED = 2
 
 
 @dataclass
@@ -31,13 +34,13 @@ class Story:
     seconds: list[float] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     counts: dict[str, Count] = field(default_factory=dict)
-    # The task that outlasts the deploys: who ended it, and how many generations were shown.
-    outlasting: list[str] = field(default_factory=list)
+    # Tasks that outlast all further deploys, of the first two releases: who ended each.
+    outlasting: list[list[str]] = field(default_factory=list)
+    # What `make status` showed meanwhile, and whether all of that was gone at last.
     shown: str = ""
     collected: bool = False
     # Release to the kinds of task that it ended.
     ended: dict[str, set[str]] = field(default_factory=dict)
-    switches: list[float] = field(default_factory=list)
     # What the usual restart did, in the same run.
     usual_answers: list[Answer] = field(default_factory=list)
     usual_counts: dict[str, Count] = field(default_factory=dict)
@@ -47,20 +50,23 @@ class Story:
 def story(deploys: Deploys) -> Story:
     story = Story()
     story.releases.append(deploys.current(deploys.web[0]))
-    [task] = deploys.ask(report_durable=-1)["sent"]
+    outlasting: list[str] = []
     long = {"report_durable": (LONG, EVERY), "report_plain": (LONG, EVERY)}
     each = {"short_durable": 2, "short_plain": 1, "email_plain": 1, "charge_durable": 1}
     with Visitors(deploys.web, deploys.domain, each=each, long=long) as visitors:
         for number in range(DEPLOYS):
+            if number < OUTLASTED:
+                outlasting.append(begun(deploys))
             story.releases.append(deploys.commit(f"Change {number}"))
             began = time.monotonic()
             deploys.deployed()
             story.seconds.append(time.monotonic() - began)
         story.shown = deploys.site.make("status").output
     story.answers = visitors.answers
-    deploys.free(task)
+    for task in outlasting:
+        deploys.free(task)
     story.counts = deploys.settled()
-    story.outlasting = deploys.ended_by(task)
+    story.outlasting = [deploys.ended_by(task) for task in outlasting]
     rows = deploys.query("SELECT DISTINCT release, kind FROM drill_effect WHERE event = 'ended'")
     for release, kind in rows:
         story.ended.setdefault(release, set()).add(kind)
@@ -77,6 +83,13 @@ def story(deploys: Deploys) -> Story:
     story.usual_answers = visitors.answers
     story.usual_counts = deploys.settled(3 * LONG)
     return story
+
+
+def begun(deploys: Deploys) -> str:
+    """A task that has begun, and ends when it is freed."""
+    [task] = deploys.ask(report_durable=-1)["sent"]
+    wait(lambda: bool(deploys.begun_by(task)), "no long task began", 60)
+    return str(task)
 
 
 SUPERVISORCTL = ("/opt/supervisor/bin/supervisorctl", "--serverurl")
@@ -137,14 +150,35 @@ def test_each_release_works_on_every_queue(story: Story) -> None:
 def test_no_deploy_waits_for_a_task(story: Story) -> None:
     """A task ran all the time."""
     print("deploys took", [round(seconds) for seconds in story.seconds], "s")
-    assert len(story.outlasting) == 1
+    assert all(len(ended) == 1 for ended in story.outlasting)
 
 
 def test_a_task_that_outlasts_deploys_ends_once_on_the_release_that_began_it(story: Story) -> None:
-    assert story.outlasting == [story.releases[0]]
+    began = story.releases[: len(story.outlasting)]
+    assert story.outlasting == [[release] for release in began]
+
+
+def test_old_generations_are_shown_with_what_they_run_until_they_are_collected(
+    story: Story,
+) -> None:
+    """With two deploys or more, three generations at once on the workers' host."""
+    for release in story.releases[: len(story.outlasting)]:
+        assert f"release {release}  finishes what it holds" in story.shown
+    assert f"release {story.releases[-1]}  works" in story.shown
+    assert "report_durable for" in story.shown
     assert story.collected
-    assert story.shown.count("finishes what it holds") >= 1
-    assert "report_durable" in story.shown
+
+
+def test_the_web_is_switched_from_one_release_to_the_next(story: Story) -> None:
+    """The overlap is printed: for so long both releases answered, on the two web hosts."""
+    overlaps = []
+    for old, new in itertools.pairwise(story.releases):
+        last = max(answer.at for answer in story.answers if answer.release == old)
+        first = min(answer.at for answer in story.answers if answer.release == new)
+        overlaps.append(round(last - first, 2))
+    print("from the first answer of a new release to the last of the old:", overlaps, "s")
+    # A visitor comes each 0.1 s; the old release is not asked any more when the new one works.
+    assert max(overlaps) < min(story.seconds)
 
 
 def test_the_usual_restart_fails_requests_and_kills_tasks(story: Story) -> None:

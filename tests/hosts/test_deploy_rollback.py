@@ -38,7 +38,7 @@ def test_a_rollback_under_load_and_during_a_drain_is_a_deploy(deploys: Deploys) 
         newer = deploys.commit("Newer")
         deploys.deployed()
         [task] = deploys.ask(report_durable=-1)["sent"]
-        wait(lambda: bool(_begun(deploys, task)), "the long task has not begun", 30)
+        wait(lambda: bool(deploys.begun_by(task)), "the long task has not begun", 30)
         run = deploys.site.make("rollback", "RELEASE=previous")
         assert run.returncode == 0, run.output[-4000:]
         assert re.search(f"{newer}  \\d+ min ago  by Ann Example  live", run.output)
@@ -89,9 +89,3 @@ def test_a_rollback_to_what_is_not_there_is_refused(deploys: Deploys) -> None:
     run = deploys.site.make("rollback", "RELEASE=20200101-0000-0000000")
     assert run.returncode != 0
     assert "There is no release 20200101-0000-0000000 that is complete on every host" in run.output
-
-
-def _begun(deploys: Deploys, task: str) -> list[list[str]]:
-    return deploys.query(
-        f"SELECT release FROM drill_effect WHERE task = '{task}' AND event = 'begun'"  # noqa: S608
-    )

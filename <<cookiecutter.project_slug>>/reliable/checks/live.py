@@ -133,9 +133,11 @@ def _workers(app: Celery, broker: Any, queues: Mapping[str, Any]) -> Iterator[Fi
     if queues:
         for name in sorted(read - set(queues) - lists - own):
             yield Finding("reliable.W120", name, f"A worker reads {name}, which nobody declared.")
+    # Those who have answered once are not waited for any longer than it takes them.
+    again = app.control.inspect(timeout=_PATIENCE, connection=broker, limit=len(reading))
     timeouts = {
         worker: (conf.get("broker_transport_options") or {}).get("visibility_timeout", 3600)
-        for worker, conf in (inspect.conf(with_defaults=True) or {}).items()
+        for worker, conf in ((reading and again.conf(with_defaults=True)) or {}).items()
     }
     if len(set(timeouts.values())) > 1:
         said = ", ".join(f"{worker} {seconds} s" for worker, seconds in sorted(timeouts.items()))

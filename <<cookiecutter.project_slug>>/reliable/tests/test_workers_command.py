@@ -47,6 +47,16 @@ def test_a_worker_that_released_its_queue_takes_nothing_until_it_is_told_to(syst
     assert "Messages left: none." in workers(system, "left", "default").output
 
 
+def test_workers_of_several_deploys_release_at_once_and_no_others(system: System) -> None:
+    for release in ("oldest", "old", "new"):
+        system.worker(release=release)
+    said = workers(system, "release", "oldest", "old", "--expect", "2").output
+    assert sorted(said.splitlines()) == [
+        f"default-old@{HOST}: cancel_consumer default",
+        f"default-oldest@{HOST}: cancel_consumer default",
+    ]
+
+
 def test_a_queue_that_is_spared_is_not_released(system: System) -> None:
     system.worker(release="old")
     workers(system, "release", "old", "--except", "default")

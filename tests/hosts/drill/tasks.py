@@ -53,6 +53,13 @@ def charge_durable(task: str) -> None:
     note(task, "charge_durable", "ended")
 
 
+@durable_task(atomic=False)
+def charge_long(task: str, seconds: float) -> None:
+    work(task, "charge_long", seconds)
+
+
+# Those that take seconds, not a number of tasks.
+LONG = {"report_plain", "report_durable", "charge_long"}
 KINDS = {
     each.name.rpartition(".")[2]: each
     for each in (
@@ -62,5 +69,6 @@ KINDS = {
         report_durable,
         email_plain,
         charge_durable,
+        charge_long,
     )
 }

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
-from drill.tasks import KINDS, note
+from drill.tasks import KINDS, LONG, note
 
 
 @transaction.atomic
@@ -14,7 +14,7 @@ def drill(request: HttpRequest) -> JsonResponse:
     """Send what is asked for, and note it, in one transaction: what was answered was sent."""
     sent = []
     for kind, value in request.GET.items():
-        long = kind.startswith("report_")
+        long = kind in LONG
         for _ in range(1 if long else int(value)):
             task = str(uuid.uuid4())
             note(task, kind, "sent")

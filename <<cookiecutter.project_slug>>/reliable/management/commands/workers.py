@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -41,6 +42,12 @@ class Command(BaseCommand):
             each = subparsers.add_parser(name, help=what)
             each.add_argument("deploys", nargs="+", metavar="DEPLOY", help="the deploys' ids")
             each.add_argument(
+                "--expect",
+                type=int,
+                metavar="N",
+                help="workers; when all have answered, wait no longer",
+            )
+            each.add_argument(
                 "--except", nargs="+", default=[], dest="spared", metavar="QUEUE", help="not these"
             )
 
@@ -53,17 +60,19 @@ class Command(BaseCommand):
             self._tasks()
         else:
             how = {"release": "cancel_consumer", "take": "add_consumer"}[options["operation"]]
-            for deploy in options["deploys"]:
-                self._each(how, deploy, options["spared"])
+            self._each(how, options["deploys"], options["expect"], options["spared"])
 
     def _wait(self, deploy: str, wanted: list[str], timeout: float) -> None:
-        names = {_node(deploy, *worker.split("@", 1)) for worker in wanted}
+        missing = {_node(deploy, *worker.split("@", 1)) for worker in wanted}
         deadline = time.monotonic() + timeout
-        while missing := names - set(alive(deploy, len(names))):
+        patience = _PAUSE
+        # Most are about to be there; the longer it takes, the slower may be the answers.
+        while missing := missing - set(alive([deploy], len(wanted), patience)):
             if time.monotonic() > deadline:
-                names_missing = ", ".join(sorted(missing))
-                raise CommandError(f"After {timeout:g} s, these do not answer: {names_missing}.")
-        self.stdout.write(f"All {len(names)} workers of {deploy} answer.")
+                names = ", ".join(sorted(missing))
+                raise CommandError(f"After {timeout:g} s, these do not answer: {names}.")
+            patience = min(2 * patience, _PATIENCE)
+        self.stdout.write(f"All {len(wanted)} workers of {deploy} answer.")
 
     def _left(self, names: list[str], timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -81,10 +90,12 @@ class Command(BaseCommand):
             running = [f"{each['name']} for {_since(each['time_start'])}" for each in tasks]
             self.stdout.write(f"{node}: {', '.join(running) or 'nothing'}")
 
-    def _each(self, how: str, deploy: str, spared: Iterable[str]) -> None:
+    def _each(
+        self, how: str, deploys: Iterable[str], expected: int | None, spared: Iterable[str]
+    ) -> None:
         silent = []
-        for node in alive(deploy):
-            queue = node.rpartition("@")[0].removesuffix(f"-{deploy}")
+        for node in alive(deploys, expected):
+            queue = _queue(node, deploys)
             if queue in spared:
                 continue
             for name in (queue, job_queue(queue)):
@@ -103,16 +114,21 @@ class Command(BaseCommand):
             raise CommandError(f"These workers have not answered: {', '.join(silent)}.")
 
 
-def alive(deploy: str, expected: int | None = None) -> list[str]:
-    """The names of the deploy's workers that answer; quicker where their number is known."""
+def alive(
+    deploys: Iterable[str], expected: int | None = None, patience: float = _PATIENCE
+) -> list[str]:
+    """The names of the deploys' workers that answer; quicker where their number is known.
+
+    `patience`: seconds without a further answer that end the wait.
+    """
     control: Any = current_app.control  # the stubs want a function for what Celery sends by name
     answers = control.broadcast(
         "ping",
         reply=True,
-        timeout=_PATIENCE,
+        timeout=patience,
         limit=expected,
-        pattern=_node(deploy, "*", "*"),
-        matcher="glob",
+        pattern=f".+-({'|'.join(map(re.escape, deploys))})@",
+        matcher="pcre",
     )
     return sorted(name for answer in answers or [] for name in answer)
 
@@ -138,3 +154,9 @@ def _since(start: float | None) -> str:
 
 def _node(deploy: str, queue: str, host: str) -> str:
     return f"{queue}-{deploy}@{host}"
+
+
+def _queue(node: str, deploys: Iterable[str]) -> str:
+    name = node.rpartition("@")[0]
+    [queue] = [name.removesuffix(f"-{each}") for each in deploys if name.endswith(f"-{each}")]
+    return queue
