@@ -8,6 +8,7 @@ the wheels.
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--system-servers", action="store_true")
     arguments = parser.parse_args()
+    # An exception, so that what runs is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     shutil.rmtree(BUILD, ignore_errors=True)
     if arguments.system_servers:
         results = {"system servers": on_system_servers()}
@@ -128,7 +131,12 @@ def make(project: Path, *arguments: str) -> bool:
 
 def run(project: Path, *command: str) -> bool:
     print(f"{project.parent.name}: {' '.join(command)}", flush=True)
-    return subprocess.run(command, cwd=project, check=False).returncode == 0
+    with subprocess.Popen(command, cwd=project) as process:
+        try:
+            return process.wait() == 0
+        except BaseException:
+            process.terminate()
+            raise
 
 
 if __name__ == "__main__":

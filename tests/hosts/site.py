@@ -68,8 +68,15 @@ class Site:
     def slug(self) -> str:
         return self.folder.name
 
-    def write_inventory(self, variables: Mapping[str, Mapping[str, object]] | None = None) -> None:
-        """Name the fleet's hosts, at their addresses; `variables` are some hosts' own."""
+    def write_inventory(
+        self,
+        variables: Mapping[str, Mapping[str, object]] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Name the fleet's hosts, at their addresses.
+
+        `variables` are some hosts' own; `groups` are further ones, and the hosts in them.
+        """
         hosts = {}
         for name in self.layout:
             host = self.hosts[name]
@@ -80,10 +87,13 @@ class Site:
                 "ansible_ssh_common_args": arguments,
                 **(variables or {}).get(name, {}),
             }
-        groups = ("web", "workers", "relay", "beat", "postgresql", "redis")
+        layout: dict[str, Sequence[str]] = {
+            group: [name for name, each in self.layout.items() if group in each]
+            for group in ("web", "workers", "relay", "beat", "postgresql", "redis")
+        }
         children = {
-            group: {"hosts": {name: None for name, each in self.layout.items() if group in each}}
-            for group in groups
+            group: {"hosts": dict.fromkeys(names)}
+            for group, names in (layout | dict(groups or {})).items()
         }
         self.inventory.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump({"all": {"hosts": hosts, "children": children}})
