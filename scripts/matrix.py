@@ -39,6 +39,7 @@ ON_SYSTEM_SERVERS = " ".join(
                 "jobs_refused",
                 "jobs_unique",
                 "jobs_atomic",
+                "jobs_body",
                 "jobs_queries",
                 "jobs_command_looking",
                 "jobs_command_changing",
