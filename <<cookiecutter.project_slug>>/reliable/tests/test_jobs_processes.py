@@ -12,6 +12,8 @@ import time
 import pytest
 
 from reliable.jobs import enqueue_many, enqueue_together
+from reliable.jobs.models import Attempt
+from reliable.jobs.runner import KILL_AFTER
 from reliable.testing.effects import Effects, seconds_until
 from reliable.testing.jobs import (
     die_before_hooks,
@@ -261,7 +263,7 @@ def test_poison_is_parked_and_nobody_else_is_charged(system: System, effects: Ef
     poison = {
         kill_own_process.delay("kills its child").id: "child lost",
         hang.delay("hangs").id: "timed out",
-        hang_in_c.delay("hangs in C").id: "timed out",
+        (deaf := hang_in_c.delay("hangs in C").id): "timed out",
     }
     wait_until(lambda: effects.states.get("failed") == 3, "their end", timeout=40)
     system.events.record("released", "")
@@ -270,6 +272,10 @@ def test_poison_is_parked_and_nobody_else_is_charged(system: System, effects: Ef
         job: [(outcome, True)] * 2 for job, outcome in poison.items()
     }
     assert effects.attempts(neighbour.id) == []
+    # By its worker: if a relay had taken it away, its process would still hang.
+    killed = f"It was killed {hang_in_c.time_limit + KILL_AFTER} s after its start."
+    errors = Attempt.objects.filter(job_id=deaf).values_list("error", flat=True)
+    assert list(errors) == [killed] * 2
     effects.assert_once(set())
     assert system.events.of("end") == ["neighbour"]
     # on_failed, from the child that failed and from the parent of one that died.
