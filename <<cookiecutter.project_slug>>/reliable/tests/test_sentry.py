@@ -16,6 +16,7 @@ from structlog.contextvars import bound_contextvars
 from reliable.jobs import State
 from reliable.sentry import report_errors
 from reliable.testing import jobs
+from reliable.testing.effects import Effects
 from reliable.testing.jobs import fail_always
 from reliable.testing.system import System
 from reliable.testing.tasks import fail, kill_own_process, nap, retry_once_in_a_transaction
@@ -117,7 +118,7 @@ def test_a_failed_job_is_reported_once_with_its_ids_and_no_secret(
 
 
 def test_a_job_that_died_with_its_process_is_reported_once_with_its_id(
-    system: System, sentry: Sentry
+    system: System, effects: Effects, sentry: Sentry
 ) -> None:
     system.environment["SENTRY_DSN"] = sentry.dsn
     system.relay()
