@@ -22,7 +22,12 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 NEXT_DJANGO = "django>=6.1,<6.2"
 NEXT_DJANGO_NEEDS = "3.12"
 # The team's tests, and those of the task API, which Django has itself since 6.0.
-ON_NEXT_DJANGO = ("tests", "shop", "reliable/tests/test_jobs_django_tasks.py")
+ON_NEXT_DJANGO = (
+    "tests",
+    "shop",
+    "reliable/tests/test_jobs_django_tasks.py",
+    "reliable/tests/test_jobs_django_results.py",
+)
 ON_SYSTEM_SERVERS = " ".join(
     [
         "--servers=system -m '' shop",
@@ -32,9 +37,15 @@ ON_SYSTEM_SERVERS = " ".join(
                 "harness",
                 "workers",
                 "jobs_enqueue",
+                "jobs_refused",
+                "jobs_unique",
                 "jobs_atomic",
+                "jobs_body",
                 "jobs_queries",
-                "jobs_command",
+                "jobs_command_looking",
+                "jobs_command_changing",
+                "jobs_command_queues",
+                "jobs_inflight",
                 "jobs_broker",
                 "jobs_database",
                 "jobs_processes",

@@ -158,6 +158,7 @@ class Relay:
             self._looked_around = now
             called.update(self.lanes)
         pause = POLL
+        served = False
         for lane in self.lanes.values():
             if lane.paused or not (lane.name in called or lane.backlog):
                 continue
@@ -172,8 +173,11 @@ class Relay:
                 self._says("broker", error)
                 self.broker.close()
                 return TRY_AGAIN
+            served = True
         called.clear()
-        self._is_back("database", "broker")
+        self._is_back("database")
+        if served:
+            self._is_back("broker")
         return pause
 
     def _serve(self, lane: Lane) -> float:

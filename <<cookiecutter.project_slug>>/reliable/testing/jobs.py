@@ -54,7 +54,7 @@ def work_until(name: str, event: str) -> None:
     here().record("end", name)
 
 
-@durable_task(queue="default", max_attempts=2, backoff=0)
+@durable_task(queue="default", max_attempts=2, backoff=0, on_failed=note)
 def kill_own_process(name: str) -> None:
     """Die as by the kernel's out-of-memory killer."""
     effects.add(name)
@@ -62,7 +62,7 @@ def kill_own_process(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@durable_task(queue="default", max_attempts=2, backoff=0, time_limit=1)
+@durable_task(queue="default", max_attempts=2, backoff=0, time_limit=1, on_failed=note)
 def hang(name: str) -> None:
     """Never end."""
     effects.add(name)
@@ -71,7 +71,7 @@ def hang(name: str) -> None:
         time.sleep(0.1)
 
 
-@durable_task(queue="default", max_attempts=2, backoff=0, time_limit=1)
+@durable_task(queue="default", max_attempts=2, backoff=0, time_limit=1, on_failed=note)
 def hang_in_c(name: str) -> None:
     """Never return to Python, so that the soft limit is not noticed."""
     effects.add(name)
@@ -88,7 +88,7 @@ def count_purchases(which: str) -> int:
     return effects.purchases()
 
 
-@durable_task(queue="default", max_attempts=1, backoff=0)
+@durable_task(queue="default", max_attempts=1, backoff=0, on_failed=note)
 def kill_worker(name: str) -> None:
     """Take its whole worker along, as a machine that dies does."""
     effects.add(name)

@@ -30,3 +30,12 @@ def wait_until(
             last = saw() if saw else value
             raise AssertionError(f"waited {timeout:g} s for {what}; last saw: {last}")
         time.sleep(_PAUSE)
+
+
+def let_pass(seconds: float, *, since: float) -> None:
+    """Let a fault last so many seconds from `since`, a moment of the monotonic clock.
+
+    Never to wait for an effect: that has a condition.
+    """
+    while time.monotonic() < since + seconds:
+        time.sleep(_PAUSE)

@@ -1,13 +1,35 @@
-"""Tasks of Django's task API, for the tests of its backend."""
+"""Tasks of Django's task API and its settings, for the tests of its backend."""
 
 import os
+from datetime import timedelta
 from typing import Any
 
+from django.utils import timezone
+
 from reliable.jobs import current_job
-from reliable.jobs.taskapi import task
+from reliable.jobs.taskapi import TaskResult, task
 from reliable.testing import effects
+from reliable.testing.run_jobs import run_jobs
+
+DURABLE = {"BACKEND": "reliable.jobs.backend.DurableBackend"}
+TASKS = {
+    "default": DURABLE,
+    "once": {**DURABLE, "OPTIONS": {"max_attempts": 1, "backoff": 0, "atomic": False}},
+    "mail": {**DURABLE, "QUEUES": ["mail"]},
+}
 
 calls: list[str] = []
+
+
+def later() -> int:
+    """Run what is due by tomorrow, retries among it."""
+    return run_jobs(at=timezone.now() + timedelta(days=1), raise_errors=False)
+
+
+def ended(result: "TaskResult[Any, Any]") -> "TaskResult[Any, Any]":
+    later()
+    result.refresh()
+    return result
 
 
 @task

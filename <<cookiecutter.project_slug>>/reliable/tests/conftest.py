@@ -1,12 +1,15 @@
-"""Fixtures of the tests that harm processes and servers."""
+"""Fixtures of several files: of those that harm processes and servers, and of the admin's."""
 
 import os
 import random
 
 import pytest
+from django.test import Client
+from pytest_django import Settings
 
 from reliable.testing.effects import Effects
 from reliable.testing.system import System
+from reliable.tests.staff import somebody
 
 
 @pytest.fixture
@@ -21,3 +24,23 @@ def chance() -> random.Random:
     seed = int(os.environ.get("SEED", "0")) or random.randrange(1, 2**31)
     print(f"SEED={seed}")
     return random.Random(seed)
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    """Somebody who may change jobs and queues."""
+    return somebody("ada", "operate_job", "operate_queue")
+
+
+@pytest.fixture
+def viewer(db: None) -> Client:
+    """Somebody who may only look at them."""
+    return somebody("grace", "view_job", "view_queue")
+
+
+@pytest.fixture
+def django_tasks(settings: Settings) -> None:
+    """Let Django's task API make durable jobs."""
+    from reliable.tests.api_tasks import TASKS
+
+    settings.TASKS = TASKS

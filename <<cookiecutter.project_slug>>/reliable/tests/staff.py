@@ -1,5 +1,6 @@
 """Somebody of the staff at his browser, and rows of jobs for him to look at."""
 
+import re
 import uuid
 from typing import Any
 
@@ -20,6 +21,16 @@ def somebody(name: str, *permissions: str) -> Client:
     client = Client(headers={"x-forwarded-proto": "https"})
     client.force_login(user)
     return client
+
+
+def words(page: str) -> str:
+    """The words of a page of the admin, as a person reads them."""
+    main = page.rsplit('id="content-main"', maxsplit=1)[-1]
+    return " ".join(re.sub(r"<[^>]*>", " ", main).split())
+
+
+def state_of(job: Job) -> str:
+    return Job.objects.values_list("state", flat=True).get(pk=job.pk)
 
 
 def a_job(task: str, state: str, **columns: Any) -> Job:

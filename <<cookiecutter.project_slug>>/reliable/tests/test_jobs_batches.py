@@ -332,6 +332,7 @@ def test_nothing_is_lost_or_done_twice_while_batches_are_cut_off_at_random(
         else:
             restart(system, victim)
     effects.wait_for_end(timeout=90 + kills)
+    print(f"{kills} kills, {len(names)} jobs")
     effects.assert_once(names)
     assert effects.states == {"succeeded": len(names)}
     assert effects.ask("SELECT count(*) FROM reliable_attempt WHERE NOT counted") != [(0,)]

@@ -22,7 +22,7 @@ from reliable.testing.effects import Effects, seconds_until
 from reliable.testing.jobs import effect, effect_at, work_until
 from reliable.testing.processes import Process
 from reliable.testing.system import System
-from reliable.testing.waiting import wait_until
+from reliable.testing.waiting import let_pass, wait_until
 
 # Debian: `apt-get install pgbouncer`.
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -77,8 +77,7 @@ def test_a_restart_of_the_database_loses_nothing_and_charges_no_other_job(
         effects.wait_for_more("effect", 10)
         end(system.servers.processes["postgresql"])
         gone = time.monotonic()
-        while time.monotonic() < gone + away:
-            time.sleep(0.1)
+        let_pass(away, since=gone)
         start(system)
         back = time.monotonic()
         done = effects.count()
@@ -91,6 +90,8 @@ def test_a_restart_of_the_database_loses_nothing_and_charges_no_other_job(
         assert ended < 30
         for worker in (busy, hasty):
             worker.wait_for_output("worker.beats_again", count=times)
+        for said in ("relay.database_lost", "relay.database_back"):
+            relay.wait_for_output(said, count=times)
     system.events.record("released", "")
     effects.wait_for_end()
     effects.assert_once(names)

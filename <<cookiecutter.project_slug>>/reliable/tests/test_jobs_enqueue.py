@@ -1,37 +1,26 @@
-"""A call becomes a row, in the caller's transaction, or is refused by the name of what is wrong."""
+"""A call becomes a row, in the caller's transaction: one or many, and its handle."""
 
 import contextlib
-import re
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from celery import group
-from django.contrib.auth.models import Group
-from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from reliable.jobs import (
     BadArgument,
-    NotHonoured,
     State,
     WaitWouldNeverEnd,
     current_job,
-    durable,
     durable_task,
     enqueue_many,
     enqueue_together,
     ids,
-    sql,
 )
-from reliable.jobs.database import execute, rows
-from reliable.jobs.durable import DurableTask
+from reliable.jobs.database import execute
 from reliable.jobs.models import Job
-from reliable.jobs.states import Outcome
-from reliable.jobs.transitions import Claim, Ending, give_back
 from reliable.testing.run_jobs import run_jobs
 
 
@@ -40,156 +29,12 @@ def add(left: int, right: int = 0) -> int:
     return left + right
 
 
-@durable_task(queue="default", unique=True)
-def refresh(number: int) -> None: ...
-
-
-@durable_task(queue="default", unique="until_finished")
-def rebuild(number: int) -> None: ...
-
-
-@durable_task(queue="default", debounce=60, expires=60)
-def reindex(number: int) -> None: ...
-
-
 @durable_task(queue="mail", name="greet", bind=True, max_attempts=3, priority=7, expires=60)
 def greet(self: Any, name: str) -> str:
     return f"{self.name} {name}"
 
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-# --- Arguments -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        ({1, 2}, "a set is no JSON"),
-        (b"bytes", "a bytes is no JSON"),
-        (timezone.now(), "a datetime is no JSON"),
-        (float("nan"), "Out of range float values"),
-        ("a\0b", r"PostgreSQL cannot hold the character \\0"),
-        ({"a\0": 1}, r"PostgreSQL cannot hold the character \\0"),
-        (["\ud800"], "half of a surrogate pair"),
-        ({1: "one"}, "JSON would turn the key 1 into text"),
-        (Group(name="a"), "a Group is a row as it was, not as it will be; pass its primary key"),
-    ],
-)
-def test_an_argument_that_cannot_be_kept_is_refused_by_its_name(value: Any, reason: str) -> None:
-    with pytest.raises(BadArgument, match=f"the argument `right` cannot be kept: .*{reason}"):
-        add.delay(1, right=value)
-
-
-def test_an_argument_that_is_too_large_is_refused_with_what_to_do() -> None:
-    with pytest.raises(BadArgument, match=r"most of them `right`; the limit is 65,536\. Store"):
-        add.delay(1, right="x" * 70_000)  # type: ignore[arg-type] # on purpose
-
-
-@pytest.mark.parametrize(
-    ("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"wrong": 1})], ids=str
-)
-def test_arguments_that_do_not_fit_the_task_are_refused(args: Any, kwargs: Any) -> None:
-    with pytest.raises(BadArgument, match=r"test_jobs_enqueue\.add: .*argument"):
-        add.delay(*args, **kwargs)
-
-
-def test_arguments_arrive_as_they_were_sent(db: None) -> None:
-    sent = {"text": 'ü"\\', "none": None, "list": [1, 2.5, True, {"a": []}], "big": 10**30}
-    handle = echo.delay(sent)
-    run_jobs()
-    assert handle.result == sent
-
-
-@durable_task(queue="default")
-def echo(value: Any) -> Any:
-    return value
-
-
-# --- What a row cannot keep ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("option", ["link", "chord", "serializer", "task_id", "link_error"])
-def test_options_that_cannot_be_honoured_are_refused_by_name(option: str) -> None:
-    options: Any = {option: 1}
-    with pytest.raises(NotHonoured, match=rf"a durable task has no `{option}`\. \w+"):
-        add.apply_async((1,), **options)
-
-
-@pytest.mark.parametrize(
-    "use", [lambda: add.s(1), lambda: group([add.si(1)]), lambda: add.map([1]), lambda: add.chunks]
-)
-def test_celerys_canvas_is_refused_by_name(use: Callable[[], Any]) -> None:
-    with pytest.raises(NotHonoured, match="a durable task has no `"):
-        use()
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"max_attempts": 0}, "max_attempts cannot be 0"),
-        ({"priority": 10}, "priority cannot be 10"),
-        ({"debounce": 0}, "debounce cannot be 0"),
-        ({"unique": "sometimes"}, "unique cannot be 'sometimes'"),
-        ({"time_limit": 0}, "time_limit cannot be 0"),
-        ({"batch": 0}, "batch cannot be 0"),
-        ({"batch": 51}, "batch cannot be 51"),
-        ({"batch": 5, "atomic": False}, "batch=5 needs atomic=True.*Leave one of the two out"),
-        ({"secret": ["pasword"]}, "secret= names no argument 'pasword'"),
-    ],
-)
-def test_a_wrong_option_of_the_decorator_is_refused(options: Any, reason: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=reason):
-
-        @durable_task(name="never", **options)
-        def never(password: str) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"queue": "typo"}, "routed to the queue 'typo', which is not declared"),
-        ({"queue": "slow", "time_limit": 301}, "may take 301 s in one transaction"),
-        ({"queue": "critical", "time_limit": 30}, r"not below the hard limit .* \(30 s\)"),
-    ],
-)
-def test_a_task_that_could_not_run_keeps_every_process_from_starting(
-    options: Any, reason: str
-) -> None:
-    limit, queue = options.get("time_limit"), options["queue"]
-    task = DurableTask(lambda: None, "unregistered", queue_name=queue, limit=limit)
-    assert re.search(reason, task.problem() or "")
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"queue": "typo"}, "the queue 'typo' is not declared"),
-        ({"queue": "mail.jobs"}, "the queue 'mail.jobs' is not declared"),
-        ({"priority": 10}, "priority=10 is not between 0 and 9"),
-        ({"eta": datetime(2026, 1, 1)}, "has no time zone"),  # noqa: DTZ001
-    ],
-)
-def test_a_wrong_option_of_a_call_is_refused(options: Any, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        add.apply_async((1,), **options)
-
-
-class JobsElsewhere:
-    """A database router."""
-
-    def db_for_write(self, model: type[Any], **hints: Any) -> str | None:
-        return "other" if model is Job else None
-
-
-def test_jobs_in_another_database_than_the_data_keep_every_process_from_starting(
-    settings: Any,
-) -> None:
-    assert durable.problems() == []
-    settings.DATABASE_ROUTERS = [f"{__name__}.JobsElsewhere"]
-    [problem] = durable.problems()
-    assert "sends jobs to 'other'; they must be in 'default', with the data" in problem
 
 
 # --- The row -------------------------------------------------------------------------------------
@@ -299,95 +144,6 @@ def test_an_exception_or_a_wrong_argument_among_many_inserts_none(db: None) -> N
         add.delay(1)
         raise RuntimeError
     assert not Job.objects.exists()
-
-
-# --- Unique --------------------------------------------------------------------------------------
-
-
-def test_a_unique_call_finds_the_job_that_has_not_started(db: None) -> None:
-    first, again, other = refresh.delay(1), refresh.delay(1), refresh.delay(2)
-    assert (again.id, again.created, first.created) == (first.id, False, True)
-    assert other.id != first.id
-    run_jobs()
-    assert refresh.delay(1).created
-    assert Job.objects.count() == 3
-
-
-def test_a_call_brings_the_unique_job_forward_and_offers_it_again(db: None) -> None:
-    first = refresh.apply_async((1,), countdown=3600)
-    Job.objects.update(published_at=timezone.now())
-    assert refresh.delay(1) == first
-    job = Job.objects.get()
-    assert job.published_at is None
-    assert run_jobs() == 1
-
-
-_made_inside: list[bool] = []
-
-
-@durable_task(queue="default", unique="until_finished")
-def asks_while_it_runs(number: int) -> None:
-    _made_inside.append(asks_while_it_runs.delay(number).created)
-
-
-def test_unique_calls_may_have_large_arguments(db: None) -> None:
-    first = annotate.delay("x" * 10_000)
-    assert annotate.delay("x" * 10_000) == first
-    assert annotate.delay("x" * 10_001) != first
-
-
-@durable_task(queue="default", unique=True)
-def annotate(text: str) -> None: ...
-
-
-def due_in(job: Job) -> int:
-    return round((job.run_at - timezone.now()).total_seconds())
-
-
-def test_each_call_puts_a_debounced_job_off_but_not_for_ever(db: None) -> None:
-    first = reindex.delay(1)
-    Job.objects.update(run_at=timezone.now() + timedelta(seconds=3), published_at=timezone.now())
-    again = reindex.delay(1)
-    job = Job.objects.get()
-    assert (first.created, again.created, again.id) == (True, False, first.id)
-    assert (due_in(job), job.published_at) == (60, None)
-    assert job.expires_at is not None
-    assert round((job.expires_at - job.run_at).total_seconds()) == 60
-
-    Job.objects.update(created_at=timezone.now() - timedelta(seconds=590))
-    reindex.delay(1)
-    assert due_in(Job.objects.get()) == 10
-
-
-def test_a_debounced_job_runs_once_after_its_calls(db: None) -> None:
-    for _ in range(3):
-        reindex.delay(1)
-    reindex.delay(2)
-    assert run_jobs() == 0
-    assert run_jobs(at=timezone.now() + timedelta(seconds=61)) == 2
-
-
-def test_a_call_may_say_when_a_debounced_job_runs(db: None) -> None:
-    reindex.delay(1)
-    reindex.apply_async([1], countdown=0)
-    assert run_jobs() == 1
-
-
-def test_unique_ends_with_the_start_and_until_finished_with_the_end(db: None) -> None:
-    _made_inside.clear()
-    asks_while_it_runs.delay(1)
-    assert run_jobs() == 1
-    assert _made_inside == [False]
-    assert asks_while_it_runs.delay(1).created
-
-
-def test_a_retry_of_a_unique_job_does_not_collide_with_the_next(db: None) -> None:
-    first, worker = refresh.delay(1), uuid.uuid4()
-    claim = {"id": first.id, "worker": worker, "margin": 1, "release": "", "pooled": False}
-    rows(sql.CLAIM, claim)
-    assert refresh.delay(1).created
-    give_back([Claim(first.id, 1)], worker, Ending(Outcome.FAILED, "busy"))
-    assert Job.objects.filter(state=State.WAITING).count() == 2
 
 
 # --- Impossible states ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from reliable.testing.effects import Effects
 from reliable.testing.jobs import exhaust_memory, kill_worker, note, work_until
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
+from reliable.tests.locks import somebody_waits
 
 
 @pytest.mark.chaos
@@ -45,6 +46,8 @@ def test_what_kills_its_worker_is_parked_and_whom_it_took_along_is_not_charged(
     assert effects.attempts(colleague.id) == [("worker lost", False)]
     assert effects.of_job(colleague.id, "attempt, state") == (0, "succeeded")
     assert effects.of_job(poison.id, "attempt, state") == (1, "failed")
+    # on_failed, from the relay.
+    assert system.events.of("note") == [str(poison.id)]
     assert supervisord.alive()
 
 
@@ -80,7 +83,7 @@ def test_a_worker_runs_no_second_suspect_even_if_both_are_claimed_at_once(
             )
             claims = threading.Thread(target=_claim, args=(second.id, worker))
             claims.start()
-            wait_until(_somebody_waits, "the second claim")
+            wait_until(somebody_waits, "the second claim")
             cursor.execute("COMMIT")
             claims.join()
     finally:
@@ -91,10 +94,3 @@ def test_a_worker_runs_no_second_suspect_even_if_both_are_claimed_at_once(
 def _claim(job_id: uuid.UUID, worker: uuid.UUID) -> None:
     assert not runner.run(job_id, worker)
     connection.close()
-
-
-def _somebody_waits() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        [count] = cursor.fetchone() or [0]
-    return bool(count)

@@ -12,6 +12,8 @@ import time
 import pytest
 
 from reliable.jobs import enqueue_many, enqueue_together
+from reliable.jobs.models import Attempt
+from reliable.jobs.runner import KILL_AFTER
 from reliable.testing.effects import Effects, seconds_until
 from reliable.testing.jobs import (
     die_before_hooks,
@@ -36,7 +38,8 @@ def test_what_a_killed_producer_has_committed_runs_and_nothing_else(
     system.worker()
     seed = str(chance.randrange(2**31))
     producer = system.run("producer", [sys.executable, "-m", "reliable.testing.producer", seed])
-    for _ in range(KILLS or 25):
+    kills = KILLS or 25
+    for _ in range(kills):
         [child] = wait_until(producer.children, "the producer's child")
         effects.wait_for_more("purchase")
         time.sleep(chance.uniform(0, 0.02))
@@ -44,7 +47,8 @@ def test_what_a_killed_producer_has_committed_runs_and_nothing_else(
         child.wait()
     producer.end()
     effects.wait_for_end()
-    assert len(effects.purchases) >= (KILLS or 25)
+    print(f"{kills} kills; {len(effects.purchases)} purchases were committed")
+    assert len(effects.purchases) >= kills
     assert not [name for name in effects.purchases if "unwilling" in name]
     effects.assert_once(effects.purchases)
     assert set(effects.states) == {"succeeded"}
@@ -206,6 +210,7 @@ def test_nothing_is_lost_or_done_twice_while_processes_are_killed_at_random(
         workers[worker] += 1
         worker.wait_for_output(" ready.", count=workers[worker])
     effects.wait_for_end(timeout=60 + kills)
+    print(f"{kills} kills, {len(names)} jobs")
     effects.assert_once(names)
     assert effects.states == {"succeeded": len(names)}
 
@@ -258,7 +263,7 @@ def test_poison_is_parked_and_nobody_else_is_charged(system: System, effects: Ef
     poison = {
         kill_own_process.delay("kills its child").id: "child lost",
         hang.delay("hangs").id: "timed out",
-        hang_in_c.delay("hangs in C").id: "timed out",
+        (deaf := hang_in_c.delay("hangs in C").id): "timed out",
     }
     wait_until(lambda: effects.states.get("failed") == 3, "their end", timeout=40)
     system.events.record("released", "")
@@ -267,6 +272,12 @@ def test_poison_is_parked_and_nobody_else_is_charged(system: System, effects: Ef
         job: [(outcome, True)] * 2 for job, outcome in poison.items()
     }
     assert effects.attempts(neighbour.id) == []
+    # By its worker: if a relay had taken it away, its process would still hang.
+    killed = f"It was killed {hang_in_c.time_limit + KILL_AFTER} s after its start."
+    errors = Attempt.objects.filter(job_id=deaf).values_list("error", flat=True)
+    assert list(errors) == [killed] * 2
     effects.assert_once(set())
     assert system.events.of("end") == ["neighbour"]
+    # on_failed, from the child that failed and from the parent of one that died.
+    assert sorted(system.events.of("note")) == sorted(map(str, poison))
     assert worker.alive

@@ -1,6 +1,5 @@
 """Several real beats: each tick once, whatever is killed, frozen, restarted or set wrong."""
 
-import functools
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ from reliable.supervisor.programs import BEAT_STOP_WAIT
 from reliable.testing.effects import Effects
 from reliable.testing.processes import Process
 from reliable.testing.system import System
-from reliable.testing.waiting import wait_until
+from reliable.testing.waiting import let_pass, wait_until
 
 AWAY = float(os.environ.get("AWAY", "3"))
 
@@ -238,7 +237,7 @@ def test_a_restart_of_the_database_makes_ticks_late_and_loses_none(
     for away in (0.0, AWAY):
         shut_down(system.servers.processes["postgresql"])
         gone = time.monotonic()
-        wait_until(functools.partial(passed, gone, away), "the time away", timeout=away + 5)
+        let_pass(away, since=gone)
         start(system)
         ticks.more(3)
     each_once(ticks.of())
@@ -309,10 +308,6 @@ def test_of_two_releases_the_one_that_started_last_ticks_and_the_other_takes_ove
     ticks.more(3)
     assert ticks.row("plain", "removed_at IS NULL") == (True,)
     assert len(set(ticks.of())) == len(ticks.of())
-
-
-def passed(since: float, seconds: float) -> bool:
-    return time.monotonic() >= since + seconds
 
 
 def start(system: System) -> None:

@@ -15,6 +15,8 @@ from structlog.contextvars import bound_contextvars
 
 from reliable.jobs import State
 from reliable.sentry import report_errors
+from reliable.testing import jobs
+from reliable.testing.effects import Effects
 from reliable.testing.jobs import fail_always
 from reliable.testing.system import System
 from reliable.testing.tasks import fail, kill_own_process, nap, retry_once_in_a_transaction
@@ -113,6 +115,22 @@ def test_a_failed_job_is_reported_once_with_its_ids_and_no_secret(
     )
     assert event["exception"]["values"][0]["value"] == "[redacted] is wrong"
     assert "hunter2" not in json.dumps(event) + worker.output
+
+
+def test_a_job_that_died_with_its_process_is_reported_once_with_its_id(
+    system: System, effects: Effects, sentry: Sentry
+) -> None:
+    system.environment["SENTRY_DSN"] = sentry.dsn
+    system.relay()
+    worker = system.worker(release="r7", concurrency=1)
+    handle = jobs.kill_own_process.delay("poison")
+    wait_until(lambda: handle.state == State.FAILED, "the last attempt")
+    worker.terminate()
+    worker.wait()
+
+    [event] = sentry.events
+    assert event["tags"]["job_id"] == str(handle.id)
+    assert "kill_own_process has failed: Worker exited prematurely" in json.dumps(event)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""What a relay promises by itself: how it ends, what it says, what it makes of a clock."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from reliable.jobs import enqueue_many
+from reliable.jobs.models import Job
+from reliable.testing.effects import Effects
+from reliable.testing.jobs import effect, note
+from reliable.testing.system import System
+from reliable.testing.waiting import wait_until
+
+
+def test_a_relay_that_is_stopped_sends_what_it_has_marked_and_leaves(
+    system: System, effects: Effects
+) -> None:
+    relay = system.relay()
+    system.worker(concurrency=2)
+    enqueue_many(effect, [(f"job {number}",) for number in range(3000)])
+    effects.wait_for_more("effect", 200)
+    relay.terminate()
+    assert relay.wait(timeout=10) == 0
+    assert relay.output.count("relay.stopped") == 1
+    assert effects.ask("SELECT count(*) FROM reliable_relay") == [(0,)]
+    marked = """
+        SELECT count(*) FROM reliable_job WHERE state = 'waiting' AND published_at IS NOT NULL
+    """
+    # Nobody offers them again: each had its message.
+    wait_until(lambda: effects.ask(marked) == [(0,)], "the end of what was marked")
+    assert effects.states["waiting"] > 0
+    system.relay(release="b")
+    effects.wait_for_end()
+    effects.assert_once({f"job {number}" for number in range(3000)})
+
+
+def test_a_relay_says_that_the_broker_is_back_only_when_it_has_answered(
+    system: System, effects: Effects
+) -> None:
+    network = system.broker_proxy()
+    relay = system.relay()
+    network.refuse()
+    job = note.delay("a")
+    relay.wait_for_output("relay.broker_lost")
+    for _ in range(3):
+        seen = effects.ask("SELECT seen_at FROM reliable_relay")
+        effects.ask("SELECT pg_notify('reliable_jobs', 'a queue of somebody else')")
+        wait_until(lambda: effects.ask("SELECT seen_at FROM reliable_relay") != seen, "its rounds")  # noqa: B023
+    assert "relay.broker_back" not in relay.output
+    network.accept()
+    relay.wait_for_output("relay.broker_back")
+    assert relay.output.count("relay.broker_lost") == 1
+    system.worker(concurrency=1)
+    assert job.wait(15) == "a"
+
+
+def test_a_job_whose_message_was_lost_before_the_databases_clock_was_set_back_is_offered_again(
+    system: System,
+) -> None:
+    job = note.delay("a")
+    Job.objects.update(published_at=timezone.now() + timedelta(hours=1), offers=1)
+    system.relay()
+    system.worker(concurrency=1)
+    assert job.wait(15) == "a"
