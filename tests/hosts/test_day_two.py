@@ -12,6 +12,10 @@ from hosts.fleet import Host
 pytestmark = [pytest.mark.hosts, pytest.mark.long]
 
 
+# What /health/queues says to whom it knows, healthy or not.
+KNOWN = {"200", "503"}
+
+
 def state(deploys: Deploys) -> Mapping[str, tuple[object, ...]]:
     """What a deploy changes of each host, in the end: what runs, and files with their times."""
     slug = deploys.site.slug
@@ -56,6 +60,44 @@ def test_what_would_go_wrong_later_is_said_before_anything_is_touched(deploys: D
     finally:
         deploys.write_inventory()
     assert state(deploys) == before
+
+
+def test_a_secret_that_was_changed_is_in_force_with_the_next_deploy(deploys: Deploys) -> None:
+    old = deploys.site.secrets()["vault_health_token"]
+    new = f"{old[::-1]}-changed"
+    assert health(deploys, old) in KNOWN
+    deploys.site.edit_secrets({"vault_health_token": new})
+    deploys.commit("A new token")
+    run = deploys.deployed("ARGS=--diff")
+    assert health(deploys, new) in KNOWN
+    assert health(deploys, old) == "403"
+    assert old not in run.output
+    assert new not in run.output
+
+
+def health(deploys: Deploys, token: str) -> str:
+    """The status of /health/queues for whoever knows a token."""
+    return (
+        deploys.web[0]
+        .run(
+            *(
+                "curl",
+                "--silent",
+                "--insecure",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code}",
+            ),
+            *("--resolve", f"{deploys.domain}:443:127.0.0.1"),
+            *(
+                "--header",
+                f"Authorization: Bearer {token}",
+                f"https://{deploys.domain}/health/queues",
+            ),
+        )
+        .stdout
+    )
 
 
 def test_logs_are_those_of_one_queue_or_program(deploys: Deploys) -> None:
