@@ -209,7 +209,9 @@ def test_the_run_after_a_conflict_sees_what_the_later_caller_wrote(
         # The worker takes the message of the first call, while the second has not committed.
         system.worker()
         # What its session says next, and nobody else's does.
-        tried = "SELECT FROM pg_stat_activity WHERE query LIKE '%WITH refused%' AND state = 'idle'"
+        tried = (
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%WITH refused%' AND state = 'idle'"
+        )
         wait_until(lambda: effects.ask(tried), "the refused claim")
         assert system.events.of("start") == []
     assert (again.id, again.created) == (first.id, False)
