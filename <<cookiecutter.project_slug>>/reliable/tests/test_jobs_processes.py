@@ -175,6 +175,29 @@ def test_what_a_lost_worker_held_runs_elsewhere_and_a_thawed_one_changes_nothing
 
 
 @pytest.mark.chaos
+def test_behind_a_pooler_the_fence_alone_refuses_what_a_thawed_worker_did(
+    system: System, effects: Effects
+) -> None:
+    """Whose sessions are whose is not known there, so that none was ended."""
+    system.environment["DATABASE_POOLED"] = "True"
+    system.relay()
+    frozen = system.worker(release="a", concurrency=1)
+    job = effect_at.delay("frozen", "released")
+    wait_until(lambda: system.events.of("start") == ["frozen"], "its start")
+    frozen.freeze(tree=True)
+    system.worker(release="b", concurrency=1)
+    wait_until(lambda: len(system.events.of("start")) == 2, "its second start", timeout=40)
+    system.events.record("released", "")
+    effects.wait_for_end()
+    ran = effects.of_job(job.id, "claim_no, state, finished_at")
+    frozen.thaw(tree=True)
+    wait_until(lambda: len(system.events.of("end")) == 2, "the end of the thawed body")
+    frozen.wait_for_output("job.claim_lost")
+    effects.assert_once({"frozen"})
+    assert effects.of_job(job.id, "claim_no, state, finished_at") == ran
+
+
+@pytest.mark.chaos
 def test_nothing_is_lost_or_done_twice_while_processes_are_killed_at_random(
     system: System, effects: Effects, chance: random.Random
 ) -> None:

@@ -48,7 +48,9 @@ class Sentry:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 items = [json.loads(line) for line in body.splitlines() if line.startswith(b"{")]
-                received.extend(item for item in items if {"exception", "logentry"} & set(item))
+                received.extend(
+                    item for item in items if {"exception", "logentry", "message"} & set(item)
+                )
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
