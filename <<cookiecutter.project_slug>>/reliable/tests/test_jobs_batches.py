@@ -226,6 +226,24 @@ def test_the_window_counts_messages_however_many_jobs_they_name() -> None:
     assert lane.jobs(1000) == 500
 
 
+def test_a_burst_after_a_silence_is_looked_at_before_its_list_can_run_dry() -> None:
+    """A job a second was claimed until then; that says nothing of how fast the burst is."""
+    lane = Lane("default", slots=2)
+    for second in range(1, 60):
+        lane.length = 1
+        lane.saw(0, float(second))
+    lane.length = lane.window
+    assert lane.pause() <= 0.02
+    # Nothing of it is claimed: nobody is there, or the jobs are long.
+    for second in range(60, 70):
+        lane.saw(lane.length, float(second))
+        pause = lane.pause()
+    assert pause == 0.25
+    lane.saw(0, 70.0)
+    lane.length = lane.window
+    assert lane.pause() <= 0.02
+
+
 def test_a_backlog_costs_the_broker_few_messages(system: System, effects: Effects) -> None:
     enqueue_many(batched_effect, [(f"job {number}",) for number in range(5000)])
     worker = system.worker(concurrency=1)
