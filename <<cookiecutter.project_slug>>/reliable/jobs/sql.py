@@ -35,14 +35,12 @@ FROM jsonb_to_recordset(%(jobs)s::jsonb) AS shared (
 jsonb_to_recordset(shared.calls) AS new (id uuid, args jsonb, kwargs jsonb, unique_key text)
 """
 
-# Insert and wake the relays in one statement. A parent that runs again makes the same ids again.
+# Insert and wake the relays in one statement: PostgreSQL sends equal calls of a transaction once. A
+# parent that runs again makes the same ids again.
 ENQUEUE = f"""
-WITH inserted AS (
-    {_INSERT}
-    ON CONFLICT (id) DO NOTHING
-    RETURNING queue
-)
-SELECT pg_notify('{CHANNEL}', queue) FROM inserted GROUP BY queue
+{_INSERT}
+ON CONFLICT (id) DO NOTHING
+RETURNING pg_notify('{CHANNEL}', queue)
 """
 
 ENQUEUE_UNIQUE = f"""

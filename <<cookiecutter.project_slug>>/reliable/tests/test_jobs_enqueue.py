@@ -27,7 +27,7 @@ from reliable.jobs import (
     ids,
     sql,
 )
-from reliable.jobs.database import execute, rows
+from reliable.jobs.database import Session, execute, rows
 from reliable.jobs.durable import DurableTask
 from reliable.jobs.models import Job
 from reliable.jobs.states import Outcome
@@ -85,6 +85,12 @@ def test_an_argument_that_cannot_be_kept_is_refused_by_its_name(value: Any, reas
 def test_an_argument_that_is_too_large_is_refused_with_what_to_do() -> None:
     with pytest.raises(BadArgument, match=r"most of them `right`; the limit is 65,536\. Store"):
         add.delay(1, right="x" * 70_000)  # type: ignore[arg-type] # on purpose
+
+
+def test_a_project_sets_how_large_arguments_may_be(settings: Any) -> None:
+    settings.RELIABLE_JOB_ARGUMENTS_BYTES = 10
+    with pytest.raises(BadArgument, match="the limit is 10"):
+        add.delay(1, right=10_000_000)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +296,18 @@ def test_what_is_enqueued_together_is_one_statement_at_the_end_of_the_block(
         assert not Job.objects.exists()
     assert Job.objects.count() == 2
     assert len(statements) == 1
+
+
+def test_many_jobs_call_the_relays_of_each_queue_once(transactional_db: None) -> None:
+    ear = Session()
+    ear.execute(f"LISTEN {sql.CHANNEL}")
+    with transaction.atomic(), enqueue_together():
+        enqueue_many(add, [(number,) for number in range(100)])
+        greet.delay("Ada")
+    ear.execute(f"NOTIFY {sql.CHANNEL}, 'the end'")
+    heard = [notify.payload for notify in ear.raw.notifies(timeout=5, stop_after=3)]
+    ear.close()
+    assert sorted(heard) == ["default", "mail", "the end"]
 
 
 def test_an_exception_or_a_wrong_argument_among_many_inserts_none(db: None) -> None:
