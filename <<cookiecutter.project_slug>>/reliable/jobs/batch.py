@@ -73,7 +73,7 @@ def _claim(ids: Sequence[UUID], name: str, worker: UUID) -> list[Attempt]:
     if task is None or not task.atomic:  # in this release
         return []
     parameters = {
-        "ids": list(ids),
+        "ids": _array(ids),
         "task": name,
         "kill_after": KILL_AFTER,
         "margin": DEADLINE_MARGIN,
@@ -173,9 +173,9 @@ class _Batch:
 
     def _finish(self) -> None:
         parameters = {
-            "ids": [each.attempt.claim.id for each in self.done],
-            "claim_nos": [each.attempt.claim.claim_no for each in self.done],
-            "results": [each.result for each in self.done],
+            "ids": _array([each.attempt.claim.id for each in self.done]),
+            "claim_nos": _array([each.attempt.claim.claim_no for each in self.done]),
+            "results": f"[{','.join([each.result for each in self.done])}]",
             "worker": self.worker,
         }
         if self.done and execute(sql.FINISH_BATCH, parameters).rowcount != len(self.done):
@@ -234,6 +234,13 @@ class _Batch:
         for member in self.members:
             if member.claim.id not in waiting:
                 logger.warning("job.claim_lost", **member.log_fields)
+
+
+def _array(values: Sequence[UUID | int]) -> str:
+    """What PostgreSQL reads as an array. psycopg makes one of a list of any type; that took 8 µs a
+    job, a tenth of what all our statements take for it.
+    """
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def _send_savepoint(connection: Any) -> None:

@@ -286,7 +286,7 @@ FINISH_ALONE_LIMITED = _and_call(FINISH_ALONE)
 FINISH_BATCH = """
 UPDATE reliable_job SET
     state = 'succeeded', finished_at = clock_timestamp(),
-    result = (%(results)s::text[])[array_position(%(ids)s::uuid[], id)]::jsonb, error = '',
+    result = %(results)s::jsonb -> (array_position(%(ids)s::uuid[], id) - 1), error = '',
     unique_key = NULL, worker = NULL, backend = NULL, deadline_at = NULL
 WHERE id = ANY(%(ids)s::uuid[]) AND worker = %(worker)s
     AND claim_no = (%(claim_nos)s::integer[])[array_position(%(ids)s::uuid[], id)]

@@ -127,6 +127,9 @@ def test_each_member_ends_in_its_own_way(system: System, effects: Effects) -> No
     system.relay()
     effects.wait_for_end()
     assert effects.states == {"succeeded": len(GOOD) + 5, "cancelled": 1, "failed": 1}
+    # Each returned its name.
+    own = "result IS NOT DISTINCT FROM CASE WHEN state = 'succeeded' THEN args -> 0 END"
+    assert effects.ask(f"SELECT count(*) FROM reliable_job WHERE NOT ({own})") == [(0,)]  # noqa: S608
     # The hook enqueued the same call as the body: that is another job.
     assert Counter(effects.names) == {
         **dict.fromkeys([*GOOD, "one", "two", "three"], 1),
