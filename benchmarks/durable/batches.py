@@ -1,10 +1,11 @@
 """Short tasks in batches beside the same body as a plain task, and beside pgqueuer's batches."""
 
 import asyncio
+from functools import partial
 
 from durable import peer_pgqueuer
 from durable.contest import Contestant, compete
-from durable.contestants import EFFECTS, PROCESSES, durable, plain
+from durable.contestants import EFFECTS, PROCESSES, counted, durable, plain
 from durable.figures import Figure, say
 from durable.stage import Stage
 
@@ -35,14 +36,6 @@ def _pgqueuer() -> Contestant:
         "pgqueuer batches",
         [(program, peer_pgqueuer.READY) for program in programs],
         lambda count: asyncio.run(peer_pgqueuer.enqueue(count)),
-        _effects,
+        partial(counted, EFFECTS),
         EFFECTS,
     )
-
-
-def _effects() -> int:
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute(EFFECTS)
-        return int(cursor.fetchone()[0])

@@ -3,9 +3,11 @@
 import inspect
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db.models import Model
 
 #: Bytes of JSON. A job carries an id, not the data: the row is read at each offer and claim.
@@ -16,8 +18,13 @@ class BadArgument(TypeError):  # noqa: N818 - what it is
     """An argument that cannot be kept until the job runs."""
 
 
+# To ask for a setting that is not set takes longer than to encode a call's arguments.
+@cache
 def largest() -> int:
     return int(getattr(settings, "RELIABLE_JOB_ARGUMENTS_BYTES", DEFAULT_LARGEST))
+
+
+setting_changed.connect(lambda **_: largest.cache_clear(), weak=False)  # by a test
 
 
 def bind(task: str, signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:

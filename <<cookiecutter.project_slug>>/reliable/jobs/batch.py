@@ -44,6 +44,9 @@ logger = structlog.stdlib.get_logger("reliable.jobs")
 # first has locked or done is kept from others.
 _LONGEST = 1.0
 
+# A log is often a pipe that a worker's processes share: up to 4 KiB a line stays whole in it.
+_JOBS_OF_A_LINE = 25
+
 
 def run(ids: Sequence[UUID], task: str, worker: UUID) -> None:
     """Run those of the jobs that are waiting and due; nothing that a body raises gets out.
@@ -70,7 +73,7 @@ def _claim(ids: Sequence[UUID], name: str, worker: UUID) -> list[Attempt]:
     if task is None or not task.atomic:  # in this release
         return []
     parameters = {
-        "ids": list(ids),
+        "ids": _array(ids),
         "task": name,
         "kill_after": KILL_AFTER,
         "margin": DEADLINE_MARGIN,
@@ -86,6 +89,13 @@ class _Done(NamedTuple):
     result: str
     milliseconds: int
     hooks: list[Any]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What its log line has beyond the batch's."""
+        fields = {**self.attempt.log_fields, "duration_ms": self.milliseconds}
+        del fields["task"], fields["queue"]
+        return fields
 
 
 class _NotWhole(Exception):  # noqa: N818
@@ -163,9 +173,9 @@ class _Batch:
 
     def _finish(self) -> None:
         parameters = {
-            "ids": [each.attempt.claim.id for each in self.done],
-            "claim_nos": [each.attempt.claim.claim_no for each in self.done],
-            "results": [each.result for each in self.done],
+            "ids": _array([each.attempt.claim.id for each in self.done]),
+            "claim_nos": _array([each.attempt.claim.claim_no for each in self.done]),
+            "results": f"[{','.join([each.result for each in self.done])}]",
             "worker": self.worker,
         }
         if self.done and execute(sql.FINISH_BATCH, parameters).rowcount != len(self.done):
@@ -175,13 +185,20 @@ class _Batch:
         for member, ending in self.ended:
             with bound_contextvars(**member.log_fields):
                 member.give_back(ending)
+        self._say_done()
         for each in self.done:
-            fields, name = each.attempt.log_fields, each.attempt.name
-            logger.info("job.succeeded", **fields, duration_ms=each.milliseconds)
+            name = each.attempt.name
             if each.hooks or job_succeeded.has_listeners(name):
-                with bound_contextvars(**fields):
+                with bound_contextvars(**each.attempt.log_fields):
                     job_succeeded.send_robust(sender=name, job_id=each.attempt.claim.id)
                     self._run_hooks(each)
+
+    def _say_done(self) -> None:
+        for start in range(0, len(self.done), _JOBS_OF_A_LINE):
+            some = self.done[start : start + _JOBS_OF_A_LINE]
+            row = some[0].attempt.row
+            jobs = [each.said for each in some]
+            logger.info("job.batch_succeeded", task=row.task, queue=row.queue, jobs=jobs)
 
     def _run_hooks(self, done: _Done) -> None:
         """As Django does after the commit; what one job's raise is nothing to the others'."""
@@ -217,6 +234,13 @@ class _Batch:
         for member in self.members:
             if member.claim.id not in waiting:
                 logger.warning("job.claim_lost", **member.log_fields)
+
+
+def _array(values: Sequence[UUID | int]) -> str:
+    """What PostgreSQL reads as an array. psycopg makes one of a list of any type; that took 8 µs a
+    job, a tenth of what all our statements take for it.
+    """
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def _send_savepoint(connection: Any) -> None:

@@ -71,7 +71,9 @@ class Lane:
     full_until: float = 0.0
     # Jobs in a message, when some were last published.
     density: float = 1.0
-    # Seconds until the next look while nothing is claimed.
+    # Seconds until the next look at most: doubled with each, from the shortest on when the list was
+    # empty. The rate is an average, and that of a minute of silence would let a burst's list run
+    # dry, and its workers wait, before anybody looks again.
     calm: float = _SHORTEST_PAUSE
     # The last key taken of each priority, and when a scan from the start is due.
     after: dict[int, tuple[datetime, UUID]] = field(default_factory=dict)
@@ -89,22 +91,22 @@ class Lane:
     def saw(self, length: int, now: float) -> None:
         """Learn from the list's length how many were claimed since the last look."""
         claimed, seconds = max(0, self.length - length), now - self.looked_at
+        if not length or (claimed and not self.rate):
+            self.calm = _SHORTEST_PAUSE
         if 0 < seconds < POLL * 2:
             weight = min(1.0, seconds / 0.25)
             self.rate += weight * (claimed / seconds - self.rate)
             if not length:
                 # It ran dry: a burst after a silence is not to wait for the average.
                 self.rate = max(self.rate, claimed / seconds)
-        if claimed:
-            self.calm = _SHORTEST_PAUSE
         self.length, self.looked_at = length, now
 
     def pause(self) -> float:
         """Seconds until about half of the list is claimed, while more jobs wait."""
-        if not self.rate:
-            self.calm = min(_LONGEST_PAUSE, self.calm * 2)
-            return self.calm
-        return min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, self.length / 2 / self.rate))
+        half = self.length / 2 / self.rate if self.rate else _LONGEST_PAUSE
+        pause = min(self.calm, max(_SHORTEST_PAUSE, half))
+        self.calm = min(_LONGEST_PAUSE, self.calm * 2)
+        return pause
 
 
 class Relay:

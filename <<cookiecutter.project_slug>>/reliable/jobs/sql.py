@@ -35,14 +35,12 @@ FROM jsonb_to_recordset(%(jobs)s::jsonb) AS shared (
 jsonb_to_recordset(shared.calls) AS new (id uuid, args jsonb, kwargs jsonb, unique_key text)
 """
 
-# Insert and wake the relays in one statement. A parent that runs again makes the same ids again.
+# Insert and wake the relays in one statement: PostgreSQL sends equal calls of a transaction once. A
+# parent that runs again makes the same ids again.
 ENQUEUE = f"""
-WITH inserted AS (
-    {_INSERT}
-    ON CONFLICT (id) DO NOTHING
-    RETURNING queue
-)
-SELECT pg_notify('{CHANNEL}', queue) FROM inserted GROUP BY queue
+{_INSERT}
+ON CONFLICT (id) DO NOTHING
+RETURNING pg_notify('{CHANNEL}', queue)
 """
 
 ENQUEUE_UNIQUE = f"""
@@ -283,16 +281,15 @@ FINISH_LIMITED = _and_call(FINISH)
 
 FINISH_ALONE_LIMITED = _and_call(FINISH_ALONE)
 
-# For all of a batch whose bodies have succeeded. Fewer rows than claims: roll all of it back.
-# Index: the primary key.
+# For all of a batch whose bodies have succeeded. Fewer rows than claims: roll all of it back. A
+# join with the lists would compare each job with all of them. Index: the primary key.
 FINISH_BATCH = """
-UPDATE reliable_job AS job SET
-    state = 'succeeded', finished_at = clock_timestamp(), result = done.result::jsonb, error = '',
+UPDATE reliable_job SET
+    state = 'succeeded', finished_at = clock_timestamp(),
+    result = %(results)s::jsonb -> (array_position(%(ids)s::uuid[], id) - 1), error = '',
     unique_key = NULL, worker = NULL, backend = NULL, deadline_at = NULL
-FROM unnest(%(ids)s::uuid[], %(claim_nos)s::integer[], %(results)s::text[])
-    AS done (id, claim_no, result)
-WHERE job.id = ANY(%(ids)s::uuid[])
-    AND job.id = done.id AND job.claim_no = done.claim_no AND job.worker = %(worker)s
+WHERE id = ANY(%(ids)s::uuid[]) AND worker = %(worker)s
+    AND claim_no = (%(claim_nos)s::integer[])[array_position(%(ids)s::uuid[], id)]
 """
 
 CHECKPOINT = f"UPDATE reliable_job SET checkpoint = %(data)s::jsonb WHERE {_FENCE}"

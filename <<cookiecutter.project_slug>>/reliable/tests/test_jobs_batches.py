@@ -3,6 +3,7 @@
 `KILLS=200` makes the one with random kills as long as the promise was stated.
 """
 
+import json
 import os
 import random
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.db import connection
+from structlog.contextvars import bound_contextvars
 
 from reliable.jobs import JobHandle, enqueue_many, enqueue_together
 from reliable.jobs.broker import Broker, Offer
@@ -125,6 +127,9 @@ def test_each_member_ends_in_its_own_way(system: System, effects: Effects) -> No
     system.relay()
     effects.wait_for_end()
     assert effects.states == {"succeeded": len(GOOD) + 5, "cancelled": 1, "failed": 1}
+    # Each returned its name.
+    own = "result IS NOT DISTINCT FROM CASE WHEN state = 'succeeded' THEN args -> 0 END"
+    assert effects.ask(f"SELECT count(*) FROM reliable_job WHERE NOT ({own})") == [(0,)]  # noqa: S608
     # The hook enqueued the same call as the body: that is another job.
     assert Counter(effects.names) == {
         **dict.fromkeys([*GOOD, "one", "two", "three"], 1),
@@ -137,6 +142,32 @@ def test_each_member_ends_in_its_own_way(system: System, effects: Effects) -> No
     assert worker.output.count("job.hook_failed") == 1
     assert effects.attempts(jobs["one"].id) == []
     assert largest(effects) > 1
+
+
+def test_one_line_says_of_each_member_what_a_line_of_its_own_would(
+    system: System, effects: Effects
+) -> None:
+    worker = system.worker(concurrency=1)
+    with enqueue_together():
+        with bound_contextvars(request_id="from-the-web"):
+            jobs = [batched.delay("asked for")]
+        jobs += [batched.delay(name) for name in GOOD]
+        failing = batched.delay("poison", "raises")
+    system.relay()
+    effects.wait_for_end()
+    worker.terminate()  # so that it has said all
+    worker.wait()
+    lines = [
+        json.loads(each) for each in worker.output.splitlines() if "job.batch_succeeded" in each
+    ]
+    assert {(line["task"], line["queue"]) for line in lines} == {(batched.name, "default")}
+    said = {each["job_id"]: each for line in lines for each in line["jobs"]}
+    assert said.keys() == {str(job.id) for job in jobs}
+    assert said[str(jobs[0].id)]["request_id"] == "from-the-web"
+    assert all(each["attempt"] == 1 and each["duration_ms"] >= 0 for each in said.values())
+    assert str(failing.id) not in said
+    assert len(lines) < len(jobs)
+    assert "job.succeeded" not in worker.output
 
 
 def test_a_member_that_is_cancelled_has_no_effect_and_the_others_run_alone(
@@ -224,6 +255,24 @@ def test_the_window_counts_messages_however_many_jobs_they_name() -> None:
     lane.density = 50
     assert lane.jobs(8) == 400
     assert lane.jobs(1000) == 500
+
+
+def test_a_burst_after_a_silence_is_looked_at_before_its_list_can_run_dry() -> None:
+    """A job a second was claimed until then; that says nothing of how fast the burst is."""
+    lane = Lane("default", slots=2)
+    for second in range(1, 60):
+        lane.length = 1
+        lane.saw(0, float(second))
+    lane.length = lane.window
+    assert lane.pause() <= 0.02
+    # Nothing of it is claimed: nobody is there, or the jobs are long.
+    for second in range(60, 70):
+        lane.saw(lane.length, float(second))
+        pause = lane.pause()
+    assert pause == 0.25
+    lane.saw(0, 70.0)
+    lane.length = lane.window
+    assert lane.pause() <= 0.02
 
 
 def test_a_backlog_costs_the_broker_few_messages(system: System, effects: Effects) -> None:

@@ -18,8 +18,9 @@ from reliable.jobs import (
     enqueue_many,
     enqueue_together,
     ids,
+    sql,
 )
-from reliable.jobs.database import execute
+from reliable.jobs.database import Session, execute
 from reliable.jobs.models import Job
 from reliable.testing.run_jobs import run_jobs
 
@@ -135,6 +136,18 @@ def test_what_is_enqueued_together_is_one_statement_at_the_end_of_the_block(
         assert not Job.objects.exists()
     assert Job.objects.count() == 2
     assert len(statements) == 1
+
+
+def test_many_jobs_call_the_relays_of_each_queue_once(transactional_db: None) -> None:
+    ear = Session()
+    ear.execute(f"LISTEN {sql.CHANNEL}")
+    with transaction.atomic(), enqueue_together():
+        enqueue_many(add, [(number,) for number in range(100)])
+        greet.delay("Ada")
+    ear.execute(f"NOTIFY {sql.CHANNEL}, 'the end'")
+    heard = [notify.payload for notify in ear.raw.notifies(timeout=5, stop_after=3)]
+    ear.close()
+    assert sorted(heard) == ["default", "mail", "the end"]
 
 
 def test_an_exception_or_a_wrong_argument_among_many_inserts_none(db: None) -> None:

@@ -154,7 +154,7 @@ def some_job(database: Database) -> dict[str, Any]:
         "solo": False,
         "task": "some.task",
         "kill_after": 5,
-        "results": ["1"],
+        "results": "[1]",
     }
 
 

@@ -49,6 +49,12 @@ def test_an_argument_that_is_too_large_is_refused_with_what_to_do() -> None:
         add.delay(1, right="x" * 70_000)  # type: ignore[arg-type] # on purpose
 
 
+def test_a_project_sets_how_large_arguments_may_be(settings: Any) -> None:
+    settings.RELIABLE_JOB_ARGUMENTS_BYTES = 10
+    with pytest.raises(BadArgument, match="the limit is 10"):
+        add.delay(1, right=10_000_000)
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"wrong": 1})], ids=str
 )
