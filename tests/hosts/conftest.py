@@ -60,7 +60,7 @@ def deploys(project: Path, foundation: Foundation) -> Iterator[Deploys]:
     fleet = Fleet(foundation)
     try:
         deploys = Deploys(clone(DEPLOYED, project, fleet))
-        wait(deploys.serves, "the site does not come back after a boot", 120)
+        wait(deploys.runs, "the site does not come back after a boot", 120)
         yield deploys
     finally:
         fleet.close()

@@ -115,6 +115,14 @@ class Deploys:
     def ask(self, **asked: float) -> dict[str, Any]:
         return load.ask(self.web[0], self.domain, asked)
 
+    def runs(self) -> bool:
+        """Whether each web host answers, and every program of each host runs."""
+        generations = [self.generations(host) for host in self.app_hosts]
+        programs = [
+            state for each in generations for one in each.values() for state in one.values()
+        ]
+        return all(generations) and {*programs} == {"RUNNING"} and self.serves()
+
     def serves(self) -> bool:
         """Whether each web host answers."""
         try:

@@ -31,6 +31,12 @@ options:
   deploy:
     description: The deploy's id; needed for C(running) and C(draining).
     type: str
+  content:
+    description: With C(running), the text of C(conf.d/DEPLOY.conf), which is written first.
+    type: str
+  group:
+    description: With C(content), the group that may read the file.
+    type: str
   keep:
     description: Programs that a drain leaves running, such as the worker of a queue that is gone.
     elements: str
@@ -87,6 +93,8 @@ def main() -> None:
                 "default": "listed",
             },
             "deploy": {"type": "str"},
+            "content": {"type": "str"},
+            "group": {"type": "str"},
             "program": {"type": "str"},
             "restart": {"type": "bool", "default": False},
             "keep": {"type": "list", "elements": "str", "default": []},
@@ -96,6 +104,7 @@ def main() -> None:
             ("state", "running", ("deploy", "program"), True),
             ("state", "draining", ("deploy",)),
         ],
+        required_together=[("content", "group")],
         mutually_exclusive=[("deploy", "program")],
         supports_check_mode=True,
     )
@@ -121,6 +130,8 @@ def act(supervisor: Supervisor, wanted: Mapping[str, Any], *, check: bool) -> di
     elif state == "running":
         changed = not supervisor.programs(deploy)
         if not check:
+            if wanted["content"]:
+                supervisor.declare(deploy, wanted["content"], wanted["group"])
             changed = supervisor.start(deploy, wanted["timeout"])
     elif state == "draining":
         changed = (supervisor.running / f"{deploy}.conf").exists()

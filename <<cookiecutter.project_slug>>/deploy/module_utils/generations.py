@@ -15,6 +15,7 @@ calls `update`.
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -109,6 +110,16 @@ class Supervisor:
         return self.generations().get(deploy, {})
 
     # --- Start -----------------------------------------------------------------------------------
+
+    def declare(self, deploy: str, text: str, group: str) -> None:
+        """Write `conf.d/DEPLOY.conf`, readable for a group; supervisord never sees half of it."""
+        file = self.running / f"{deploy}.conf"
+        part = file.with_suffix(".part")
+        part.touch(mode=0o640)
+        part.write_text(text, encoding="utf-8")
+        shutil.chown(part, group=group)
+        part.chmod(0o640)
+        part.replace(file)
 
     def start(self, deploy: str, timeout: float) -> bool:
         """Add the generation of `conf.d/DEPLOY.conf`; return once each program runs.
