@@ -1,5 +1,6 @@
 """Fixtures for tests on hosts: `make test-hosts`, or `pytest -m hosts tests/hosts`."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from hosts.fleet import Fleet
 from hosts.foundation import Foundation, prepare
 from hosts.golden import PROVISIONED, clone
 from hosts.site import ONE, Site, new_site
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tidied_after_a_term() -> Iterator[None]:
+    """Let TERM do what Ctrl-C does: hosts, their network and playbooks end with the tests."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
