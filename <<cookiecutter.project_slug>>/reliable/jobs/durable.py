@@ -138,7 +138,7 @@ class DurableTask(Generic[P, R]):
 
         Needs no broker. Raises BadArgument (a TypeError) that names the argument at fault.
         """
-        return self.apply_async(args, kwargs)
+        return enqueue.enqueue(enqueue.Call(self, args, kwargs))
 
     # The row is part of the transaction: it need not wait for the commit.
     delay_on_commit = delay
@@ -211,7 +211,7 @@ class DurableTask(Generic[P, R]):
 
     @cached_property
     def columns(self) -> str:
-        """What each job of this task has in common: members of a JSON object, for sql.ENQUEUE."""
+        """What each job of this task has in common: members of a JSON object."""
         columns: dict[str, Any] = {
             "task": self.name,
             "queue": self.queue,

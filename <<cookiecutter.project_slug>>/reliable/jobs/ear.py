@@ -45,6 +45,10 @@ class Ear:
         with self.session.connection.wrap_database_errors:
             return self._listen(self.session.raw, seconds)
 
+    def rest(self, seconds: float) -> None:
+        """Hear nothing for so long, except `wake`; what is called meanwhile is heard after it."""
+        select.select([self._wake_read], [], [], seconds)
+
     def close(self) -> None:
         self.session.close()
 

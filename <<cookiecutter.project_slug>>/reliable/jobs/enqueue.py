@@ -19,7 +19,7 @@ from structlog.contextvars import get_contextvars
 
 from reliable import queues
 from reliable.jobs import arguments, context, ids, sql
-from reliable.jobs.database import execute, rows
+from reliable.jobs.database import perform, rows
 from reliable.jobs.handle import JobHandle
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _OPTIONS = {"countdown", "eta", "queue", "expires", "priority"}
 
 # What calls have in common, and of each call what is its own.
 _Noted = dict[str, list[str]]
+
+# Between the members of two objects.
+_NEXT = "},{"
 
 _together: ContextVar[_Noted | None] = ContextVar("reliable.jobs.together", default=None)
 
@@ -55,17 +58,20 @@ class Call:
     headers: Mapping[str, Any] | None = None
 
     def shared(self) -> str:
-        """The columns that many calls have in common: members of a JSON object, for sql.ENQUEUE."""
-        columns = [self.task.columns, _surroundings(self.headers)]
-        # Of a column that stands twice, jsonb keeps the last.
+        """The columns that many calls have in common, as members of a JSON object."""
+        columns = f"{self.task.columns},{_surroundings(self.headers)}"
+        # Of a member that stands twice, PostgreSQL takes the last.
         if options := self._options():
-            columns.append(json.dumps(options)[1:-1])
+            columns += f",{json.dumps(options)[1:-1]}"
         if self.id is None and (run := context.current_run()):
-            columns.append(f'"parent_id":"{run.id}"')
-        return ",".join(columns)
+            columns += f',"parent_id":"{run.id}"'
+        return columns
 
     def own(self, args: Sequence[Any]) -> tuple[UUID, str]:
-        """A new id, and the columns of a call with these arguments alone. Raises BadArgument."""
+        """A new id, and the columns of a call with these arguments alone, as `shared`.
+
+        Raises BadArgument.
+        """
         task = self.task
         if self.id:
             job_id = self.id
@@ -75,14 +81,14 @@ class Call:
                 task.name, task.signature, task.positional, args, self.kwargs
             )
             job_id = _new_id(task.name, positional, named)
-        columns = f'"id":"{job_id}","args":{positional}'
+        columns = f'"id":"{job_id.hex}","args":{positional}'
         if self.kwargs:
             columns += f',"kwargs":{named}'
         if task.unique:
             # Not the arguments: an index takes 2,704 bytes, and shows them to whoever reads it.
             key = blake2b(f"{positional}{named}".encode(), digest_size=16).hexdigest()
             columns += f',"unique_key":"{key}"'
-        return job_id, f"{{{columns}}}"
+        return job_id, columns
 
     def _options(self) -> dict[str, Any]:
         """The columns that differ from the task's own, since this call says so."""
@@ -130,12 +136,14 @@ def enqueue(call: Call) -> JobHandle:
     job_id, own = call.own(call.args)
     if call.task.unique:
         # Which job it is, only the database knows.
-        parameters = {"jobs": _rows({shared: [own]}), "longest": call.task.longest_debounce}
+        parameters = {"parameter": f"{{{shared},{own}}}", "longest": call.task.longest_debounce}
         [(found, created, _)] = rows(sql.ENQUEUE_UNIQUE, parameters) or [(job_id, False, None)]
         return JobHandle(found, created=created)
     noted = _together.get()
-    if noted is None:
-        execute(sql.ENQUEUE, {"jobs": _rows({shared: [own]})})
+    if call.id or (noted is None and _repeatable()):
+        perform(sql.ENQUEUE_AGAIN, _rows({shared: [own]}))
+    elif noted is None:
+        perform(sql.ENQUEUE, f"{{{shared},{own}}}")
     else:
         noted[shared].append(own)
     return JobHandle(job_id)
@@ -185,8 +193,9 @@ def _noted() -> Iterator[_Noted]:
         yield noted
     finally:
         _together.reset(token)
+    statement = sql.ENQUEUE_AGAIN if _repeatable() else sql.ENQUEUE_MANY
     for part in _parts(noted):
-        execute(sql.ENQUEUE, {"jobs": _rows(part)})
+        perform(statement, _rows(part))
 
 
 def _parts(noted: _Noted) -> Iterator[_Noted]:
@@ -208,17 +217,22 @@ def _parts(noted: _Noted) -> Iterator[_Noted]:
 
 
 def _rows(noted: Mapping[str, list[str]]) -> str:
-    """The JSON that sql.ENQUEUE takes."""
-    groups = [f'{{{shared},"calls":[{",".join(calls)}]}}' for shared, calls in noted.items()]
+    """The JSON that sql.ENQUEUE_MANY and sql.ENQUEUE_AGAIN take."""
+    groups = [f'{{{shared},"calls":[{{{_NEXT.join(calls)}}}]}}' for shared, calls in noted.items()]
     return f"[{','.join(groups)}]"
 
 
 def _new_id(task: str, args: str, kwargs: str) -> UUID:
+    run = _repeatable()
+    return run.child_id(task, f"{args}{kwargs}") if run else ids.new()
+
+
+def _repeatable() -> context.Run | None:
+    """The run that enqueues, if it may get here again in another attempt: no transaction is around
+    it. The jobs that it makes have the same ids then, and may exist.
+    """
     run = context.current_run()
-    if run is None or run.atomic:
-        return ids.new()
-    # Without a transaction around it the parent may get here again, in another attempt.
-    return run.child_id(task, f"{args}{kwargs}")
+    return run if run and not run.atomic else None
 
 
 def _surroundings(headers: Mapping[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 def new() -> uuid.UUID:
     """A UUIDv7 (RFC 9562): ordered by time, so that new rows stand together in an index."""
     milliseconds = time.time_ns() // 1_000_000
-    return versioned(milliseconds.to_bytes(6, "big") + os.urandom(10), 7)
+    return versioned(milliseconds * 2**80 + int.from_bytes(os.urandom(10), "big"), 7)
 
 
 def at(moment: datetime) -> uuid.UUID:
@@ -26,11 +26,13 @@ def of_child(parent: uuid.UUID, task: str, arguments: str, occurrence: int) -> u
     """
     text = "\0".join((task, arguments, str(occurrence)))
     digest = blake2b(text.encode(), key=parent.bytes, digest_size=10).digest()
-    return versioned(parent.bytes[:6] + digest, 8)
+    return versioned(int.from_bytes(parent.bytes[:6] + digest, "big"), 8)
 
 
-def versioned(data: bytes, version: int) -> uuid.UUID:
-    """Sixteen bytes as a UUID of a version."""
-    number = int.from_bytes(data, "big")
-    number = number & ~(0xF * 2**76) | version * 2**76
-    return uuid.UUID(int=number & ~(0x3 * 2**62) | 2**63)
+def versioned(number: int, version: int) -> uuid.UUID:
+    """128 bits as a UUID of a version."""
+    return uuid.UUID(int=number & _FREE | version * 2**76 | 2**63)
+
+
+# All bits but those that say which version a UUID is, and of which variant.
+_FREE = 2**128 - 1 - 0xF * 2**76 - 0x3 * 2**62

@@ -131,7 +131,7 @@ def job_id(message: Any) -> UUID:
     """
     tag = (message.properties or {}).get("delivery_tag", "")
     digest = blake2b(f"{message.id} {tag}".encode(), digest_size=10).digest()
-    return ids.versioned(bytes(6) + digest, 8)
+    return ids.versioned(int.from_bytes(digest, "big"), 8)
 
 
 def _taken(task: DurableTask[..., Any], request: Any, args: Any, kwargs: Any) -> JobHandle:

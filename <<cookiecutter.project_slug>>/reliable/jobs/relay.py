@@ -138,7 +138,7 @@ class Relay:
                 self._says("database", error)
                 self.session.close()
                 called = set(self.lanes)
-            called |= self._listen(pause)
+            called |= self.listen(pause)
         self.close()
 
     def close(self) -> None:
@@ -275,7 +275,8 @@ class Relay:
             lane.slots = int(slots.get(lane.name, 0))
             lane.paused, lane.limit = said.get(lane.name, (False, None))
 
-    def _listen(self, seconds: float) -> set[str]:
+    def listen(self, seconds: float) -> set[str]:
+        """The queues that somebody called for, within so many seconds at most."""
         try:
             heard = self.ear.listen(seconds)
         except DatabaseError as error:
@@ -286,7 +287,20 @@ class Relay:
         self._is_back("ear")
         if sql.CHANGED in heard:
             self._looked_around = 0.0
-        return heard & set(self.lanes)
+        called = heard & set(self.lanes)
+        if called:
+            self._rest(called)
+        return called
+
+    def _rest(self, called: set[str]) -> None:
+        """While the lists of all who called are full, hear a few calls at once instead of each.
+
+        Else a relay that can do nothing wakes at each commit, and its host's other processes wait
+        for it.
+        """
+        full_until = min(self.lanes[name].full_until for name in called)
+        if (rest := min(full_until - time.monotonic(), _SHORTEST_PAUSE)) > 0:
+            self.ear.rest(rest)
 
     def _says(self, what: str, error: Exception) -> None:
         if what not in self._lost:

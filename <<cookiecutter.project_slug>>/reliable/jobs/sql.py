@@ -12,9 +12,21 @@ NOT_WAITING_FOR_THE_DISK = "set_config('synchronous_commit', 'off', true) <> ''"
 CHANNEL = "reliable_jobs"
 CHANGED = "*"
 
-# A job whose unique_key stands elsewhere is not inserted: the other one is locked until the caller
-# commits, and offered again after that, so that the run that follows sees the caller's data. With
-# `DO NOTHING` it could have begun before. Index: the primary key; reliable_job_unique.
+# A job's columns as members of a JSON object: what many calls have in common, and each one's own.
+_SHARED = """
+task text, queue text, priority smallint, eta timestamptz, countdown float, expires_at timestamptz,
+expires_in float, max_attempts smallint, backoff float, time_limit integer, atomic boolean,
+headers jsonb, tags text[], release text, parent_id uuid, unique_running boolean
+"""
+_OWN = "id uuid, args jsonb, kwargs jsonb, unique_key text"
+
+# Not jsonb_to_record: each value is read once, and to make a jsonb of it first takes longer.
+_ONE = f"FROM json_to_record(%(parameter)s::json) AS new ({_SHARED}, {_OWN})"
+_MANY = f"""
+FROM json_to_recordset(%(parameter)s::json) AS shared ({_SHARED}, calls json),
+json_to_recordset(shared.calls) AS new ({_OWN})
+"""
+
 _INSERT = """
 INSERT INTO reliable_job AS job (
     id, task, queue, args, kwargs, priority, run_at, expires_at, max_attempts, backoff, time_limit,
@@ -26,26 +38,22 @@ SELECT
     coalesce(expires_at, clock_timestamp() + expires_in * interval '1 second'),
     max_attempts, backoff, time_limit, atomic, headers, tags, release, parent_id, new.unique_key,
     unique_running
-FROM jsonb_to_recordset(%(jobs)s::jsonb) AS shared (
-    task text, queue text, priority smallint, eta timestamptz, countdown float,
-    expires_at timestamptz, expires_in float, max_attempts smallint, backoff float,
-    time_limit integer, atomic boolean, headers jsonb, tags text[], release text, parent_id uuid,
-    unique_running boolean, calls jsonb
-),
-jsonb_to_recordset(shared.calls) AS new (id uuid, args jsonb, kwargs jsonb, unique_key text)
 """
 
-# Insert and wake the relays in one statement: PostgreSQL sends equal calls of a transaction once. A
-# parent that runs again makes the same ids again.
-ENQUEUE = f"""
-{_INSERT}
-ON CONFLICT (id) DO NOTHING
-RETURNING pg_notify('{CHANNEL}', queue)
-"""
+# Insert and wake the relays in one statement: PostgreSQL sends equal calls of a transaction once.
+_WAKE = f"RETURNING pg_notify('{CHANNEL}', queue)"
+ENQUEUE = f"{_INSERT} {_ONE} {_WAKE}"
+ENQUEUE_MANY = f"{_INSERT} {_MANY} {_WAKE}"
 
+# A parent that runs again makes the same ids again. To look for them takes a tenth of an INSERT.
+ENQUEUE_AGAIN = f"{_INSERT} {_MANY} ON CONFLICT (id) DO NOTHING {_WAKE}"
+
+# A job whose unique_key stands elsewhere is not inserted: the other one is locked until the caller
+# commits, and offered again after that, so that the run that follows sees the caller's data. With
+# `DO NOTHING` it could have begun before. Index: the primary key; reliable_job_unique.
 ENQUEUE_UNIQUE = f"""
 WITH job AS (
-    {_INSERT}
+    {_INSERT} {_ONE}
     WHERE NOT EXISTS (SELECT FROM reliable_job AS earlier WHERE earlier.id = new.id)
     ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL DO UPDATE
     SET published_at = NULL,

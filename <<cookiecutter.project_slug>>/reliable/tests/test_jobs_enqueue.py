@@ -20,7 +20,7 @@ from reliable.jobs import (
     ids,
     sql,
 )
-from reliable.jobs.database import Session, execute
+from reliable.jobs.database import Session, perform
 from reliable.jobs.models import Job
 from reliable.testing.run_jobs import run_jobs
 
@@ -111,11 +111,11 @@ def statements(db: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The statements that enqueueing sends."""
     sent: list[str] = []
 
-    def noted(statement: str, parameters: Any) -> Any:
+    def noted(statement: str, parameter: str) -> None:
         sent.append(statement)
-        return execute(statement, parameters)
+        perform(statement, parameter)
 
-    monkeypatch.setattr("reliable.jobs.enqueue.execute", noted)
+    monkeypatch.setattr("reliable.jobs.enqueue.perform", noted)
     return sent
 
 

@@ -1,11 +1,18 @@
 """What a relay promises by itself: how it ends, what it says, what it makes of a clock."""
 
+import threading
+import time
 from datetime import timedelta
 
+import pytest
+from celery import current_app
 from django.utils import timezone
 
-from reliable.jobs import enqueue_many
+from reliable.jobs import enqueue_many, sql
+from reliable.jobs.database import Session
+from reliable.jobs.ear import Ear
 from reliable.jobs.models import Job
+from reliable.jobs.relay import Relay
 from reliable.testing.effects import Effects
 from reliable.testing.jobs import effect, note
 from reliable.testing.system import System
@@ -62,3 +69,41 @@ def test_a_job_whose_message_was_lost_before_the_databases_clock_was_set_back_is
     system.relay()
     system.worker(concurrency=1)
     assert job.wait(15) == "a"
+
+
+def test_a_relay_whose_lists_are_full_hears_many_calls_at_once(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it wakes at each commit, for nothing, on the host that serves them."""
+    relay = Relay(current_app, ["default", "mail"])
+    rests: list[float] = []
+    monkeypatch.setattr(relay.ear, "rest", rests.append)
+
+    def hear(*queues: str) -> set[str]:
+        for queue in queues:
+            relay.session.execute(f"NOTIFY {sql.CHANNEL}, '{queue}'")
+        heard: set[str] = set()
+        while heard != set(queues):
+            heard |= relay.listen(5)
+        return heard
+
+    try:
+        relay.listen(0)  # begins to listen
+        relay.lanes["default"].full_until = time.monotonic() + 60
+        hear("default")
+        assert rests
+        assert max(rests) <= 0.01
+        rests.clear()
+        hear("mail")
+        assert not rests
+    finally:
+        relay.close()
+
+
+def test_a_relay_that_rests_is_stopped_at_once(transactional_db: None) -> None:
+    ear = Ear(Session())
+    threading.Timer(0.1, ear.wake).start()
+    began = time.monotonic()
+    ear.rest(30)
+    assert time.monotonic() - began < 10
+    ear.close()
