@@ -18,6 +18,9 @@ workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # Fewer than the broker connections of a process (10), for which a thread would wait.
 threads = 8
 
+# The code is loaded once, before they fork: they share its memory, and start in half the time.
+preload_app = True
+
 # Seconds after which a silent worker is replaced, and that requests get to finish at a stop.
 timeout = 30
 graceful_timeout = 30

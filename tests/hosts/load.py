@@ -121,7 +121,7 @@ class _Connection(http.client.HTTPSConnection):
     """To the site by its name, at one host's address."""
 
     def __init__(self, name: str, address: str) -> None:
-        super().__init__(name, timeout=PATIENCE)
+        super().__init__(name, timeout=PATIENCE, context=_TLS)
         self._address = address
 
     def connect(self) -> None:

@@ -23,14 +23,17 @@ _OLDEST_POSTGRESQL = 150000
 _CLOCKS_MAY_DIFFER = 2.0
 
 
-def check(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings in the broker, the database and the workers that run now."""
+def check(app: Celery, queues: Mapping[str, Any], expected: int | None = None) -> Iterator[Finding]:
+    """Findings in the broker, the database and the workers that run now.
+
+    expected: how many workers run; when all have answered, nobody is waited for.
+    """
     yield from _postgresql()
     if uses_redis(app.conf):
-        yield from _broker(app, queues)
+        yield from _broker(app, queues, expected)
 
 
-def _broker(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
+def _broker(app: Celery, queues: Mapping[str, Any], expected: int | None) -> Iterator[Finding]:
     limits = {"socket_timeout": _PATIENCE, "socket_connect_timeout": _PATIENCE}
     once = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
     try:
@@ -42,7 +45,7 @@ def _broker(app: Celery, queues: Mapping[str, Any]) -> Iterator[Finding]:
             seconds, microseconds = channel.client.time()
             yield from _clock("broker", seconds + microseconds / 1e6, begun)
             yield from _caches(app, str(info.get("run_id")))
-            yield from _workers(app, broker, queues)
+            yield from _workers(app, broker, queues, expected)
     # Redis, kombu and the socket each have errors of their own. Not the text: it may quote the URL.
     except Exception as error:  # noqa: BLE001
         what = f"The broker does not answer ({type(error).__name__})."
@@ -119,8 +122,10 @@ def _clock(server: str, its_time: float, asked: float) -> Iterator[Finding]:
         yield Finding("reliable.W132", server, what)
 
 
-def _workers(app: Celery, broker: Any, queues: Mapping[str, Any]) -> Iterator[Finding]:
-    inspect = app.control.inspect(timeout=_PATIENCE, connection=broker)
+def _workers(
+    app: Celery, broker: Any, queues: Mapping[str, Any], expected: int | None
+) -> Iterator[Finding]:
+    inspect = app.control.inspect(timeout=_PATIENCE, connection=broker, limit=expected)
     reading = inspect.active_queues() or {}
     read = {queue["name"] for each in reading.values() for queue in each}
     # A worker reads a queue's list of durable tasks beside the queue.

@@ -24,11 +24,11 @@ NO_WORKER = {("reliable.E032", queue) for queue in read_by_workers(settings.QUEU
 HEALTHY = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "redis_version": "7.0.15"}
 
 
-def doctor(system: System) -> tuple[int, set[tuple[str, str]]]:
+def doctor(system: System, *options: str) -> tuple[int, set[tuple[str, str]]]:
     """The exit status, and the id and place of each finding."""
-    run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json"])
+    run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json", *options])
     status = run.wait(timeout=60)
-    report: dict[str, Any] = json.loads(run.output[run.output.index("{\n") :])
+    report: dict[str, Any] = json.loads(run.output[run.output.rindex("{\n  \"findings") :])
     return status, {(finding["id"], finding["place"]) for finding in report["findings"]}
 
 
@@ -37,6 +37,11 @@ def test_a_running_system_has_no_finding(system: System) -> None:
         system.worker(queue, concurrency=1)
 
     assert doctor(system) == (0, set())
+    assert doctor(system, "--expect", str(len(settings.QUEUES))) == (0, set())
+    # So it waits for no more than it was told to expect.
+    status, found = doctor(system, "--expect", "1")
+    assert status == 2
+    assert len(found) == len(NO_WORKER) - 2
 
 
 @pytest.mark.own_servers

@@ -21,10 +21,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="for machines")
+        parser.add_argument(
+            "--expect",
+            type=int,
+            metavar="N",
+            help="workers; when all have answered, wait no longer",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stderr.write("Asking servers and workers, which takes up to ten seconds ...")
-        running = live.check(current_app, queues.declared())
+        running = live.check(current_app, queues.declared(), options["expect"])
         found = [*registration.findings(current_app), *running]
         stand, silent = silenced(found, getattr(settings, "RELIABLE_SILENCED", {}))
         unchecked = []
