@@ -11,7 +11,7 @@ from durable.contestants import enqueue, relay, send
 from durable.figures import Figure, in_turns, medians, say
 from durable.stage import Stage
 
-# Transactions of one contestant before it is the next one's turn: few, on a machine that others use.
+# Transactions of one contestant before it is the next one's turn: few, as machines are noisy.
 ROUND = 25
 
 
