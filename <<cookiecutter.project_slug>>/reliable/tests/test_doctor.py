@@ -28,7 +28,7 @@ def doctor(system: System, *options: str) -> tuple[int, set[tuple[str, str]]]:
     """The exit status, and the id and place of each finding."""
     run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json", *options])
     status = run.wait(timeout=60)
-    report: dict[str, Any] = json.loads(run.output[run.output.rindex("{\n  \"findings") :])
+    report: dict[str, Any] = json.loads(run.output[run.output.rindex('{\n  "findings') :])
     return status, {(finding["id"], finding["place"]) for finding in report["findings"]}
 
 
