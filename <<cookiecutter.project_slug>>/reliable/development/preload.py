@@ -91,7 +91,9 @@ class Server:
     def stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
         for pid in self.children:
-            os.kill(pid, signal.SIGTERM)
+            # It may come while one that has ended is being reaped.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def accept(self) -> None:
         client, _ = self.listener.accept()
@@ -119,7 +121,9 @@ class Server:
 
     def relay(self, client: socket.socket) -> None:
         """Pass a client's signals on; kill the child of a client that has gone."""
-        pid = next(pid for pid, connection in self.children.items() if connection is client)
+        pid = next((pid for pid, each in self.children.items() if each is client), None)
+        if pid is None:
+            return  # its child was reaped by what the same look saw
         try:
             numbers = [int(line) for line in client.recv(4096).split()]
         except ConnectionError:
