@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.conf import settings
 from django.utils import timezone
 
-from reliable.jobs import enqueue_many, sql
+from reliable.jobs import enqueue_many, operations, sql
 from reliable.jobs.database import Session
 from reliable.jobs.ear import Ear
 from reliable.jobs.models import Job
@@ -49,11 +50,16 @@ def test_a_relay_says_that_the_broker_is_back_only_when_it_has_answered(
     network.refuse()
     job = note.delay("a")
     relay.wait_for_output("relay.broker_lost")
-    for _ in range(3):
+    # With every queue paused it has nothing to ask the broker for.
+    for queue in settings.QUEUES:
+        operations.pause(queue, by="ada", why="")
+    for _ in range(5):
         seen = effects.ask("SELECT seen_at FROM reliable_relay")
         effects.ask("SELECT pg_notify('reliable_jobs', 'a queue of somebody else')")
         wait_until(lambda: effects.ask("SELECT seen_at FROM reliable_relay") != seen, "its rounds")  # noqa: B023
     assert "relay.broker_back" not in relay.output
+    for queue in settings.QUEUES:
+        operations.resume(queue, by="ada")
     network.accept()
     relay.wait_for_output("relay.broker_back")
     assert relay.output.count("relay.broker_lost") == 1
