@@ -118,8 +118,9 @@ def test_nothing_is_lost_whatever_happens_to_the_broker(system: System, effects:
         during = f"long, while it {what}"
         long[during] = work_until.delay(during, f"it {what} no more")
         wait_until(functools.partial(started, during), "the start of the long job")
+        done = effects.count()
         enqueue(f"before it {what}", 150)
-        effects.wait_for_more("effect", 10)
+        wait_until(functools.partial(effects.more_than, done + 9), "progress", timeout=60)
         harm()
         gone = time.monotonic()
         slowest = enqueue(f"while it {what}", 30)
