@@ -4,12 +4,13 @@ Nothing of the developer's own configuration, replays or cloned templates has an
 nothing outside of pytest's temporary folder is written.
 """
 
+import importlib.util
 import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from cookiecutter.main import cookiecutter
@@ -20,6 +21,18 @@ SOURCES = "<<cookiecutter.project_slug>>"
 
 
 Checkout = Callable[[Path], Path]
+
+
+def ansible_filter(plugin: str, name: str) -> Callable[..., Any]:
+    """Return a filter of the project's playbooks; `plugin` is its module in `filter_plugins/`."""
+    path = ROOT / SOURCES / "deploy" / "filter_plugins" / f"{plugin}.py"
+    specification = importlib.util.spec_from_file_location(plugin, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    found: Callable[..., Any] = module.FilterModule().filters()[name]
+    return found
 
 
 class Bake(Protocol):

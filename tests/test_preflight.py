@@ -1,14 +1,12 @@
 """What `make provision` and `make deploy` find before they change anything: sentences."""
 
 import copy
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, SOURCES
+from conftest import ROOT, SOURCES, ansible_filter
 
 QUEUES = yaml.safe_load((ROOT / SOURCES / "config" / "queues.yml").read_text())
 GROUPS = ("web", "workers", "relay", "beat", "postgresql", "redis")
@@ -19,13 +17,7 @@ Findings = Callable[[Inventory], list[str]]
 
 @pytest.fixture(scope="module")
 def findings() -> Findings:
-    path: Path = ROOT / SOURCES / "deploy" / "filter_plugins" / "preflight.py"
-    specification = importlib.util.spec_from_file_location("preflight", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    preflight = module.FilterModule().filters()["preflight"]
+    preflight = ansible_filter("preflight", "preflight")
 
     def findings(inventory: Inventory) -> list[str]:
         hosts, groups = inventory["hosts"], inventory["groups"]

@@ -1,10 +1,9 @@
 """Which releases and environments a deploy removes from a host."""
 
-import importlib.util
 from collections.abc import Callable
 
 import pytest
-from conftest import ROOT, SOURCES
+from conftest import ansible_filter
 
 HOME = "/srv/shop"
 
@@ -13,14 +12,7 @@ Prunable = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def prunable() -> Prunable:
-    path = ROOT / SOURCES / "deploy" / "filter_plugins" / "prunable.py"
-    specification = importlib.util.spec_from_file_location("prunable", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    found: Prunable = module.FilterModule().filters()["prunable"]
-    return found
+    return ansible_filter("prunable", "prunable")
 
 
 def release(name: str, environment: str, *, complete: bool = True) -> list[str]:
