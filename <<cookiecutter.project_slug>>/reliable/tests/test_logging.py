@@ -65,6 +65,7 @@ def test_a_retry_keeps_the_ids_and_counts_the_attempt(system: System) -> None:
 def test_an_exception_is_one_line_with_its_traceback_and_no_argument(system: System) -> None:
     worker = system.worker()
     tasks.fail.delay("hunter2secret")
+    wait_until(lambda: lines(worker, event="task_failed"), "the failure")
     nap.delay("after")
     wait_until(lambda: lines(worker, event="task_succeeded"), "the task after it")
 
