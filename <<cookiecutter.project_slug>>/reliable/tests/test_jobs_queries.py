@@ -77,6 +77,10 @@ class Database:
         self.name = name
         self.connection = psycopg.connect(url, autocommit=True)
 
+        # Its ANALYZE comes at any moment, also when a fifth of all jobs run, as they do nowhere but
+        # here; what is planned by that is not what is tested.
+        self.execute("ALTER TABLE reliable_job SET (autovacuum_enabled = false)")
+
     def execute(self, statement: str, parameters: Any = None) -> None:
         self.connection.execute(statement.encode(), parameters)
 
@@ -383,7 +387,7 @@ def test_what_concerns_one_job_costs_the_same_behind_an_open_transaction(
 ) -> None:
     pages, scanned = million.plan(BY_KEY[name], some_job(million))
     assert "reliable_job_pkey" in scanned
-    assert pages < 100
+    assert pages < 100, scanned
 
 
 @pytest.fixture(scope="module")
