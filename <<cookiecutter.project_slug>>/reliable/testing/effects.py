@@ -99,9 +99,15 @@ class Effects:
         """Whether there are more effects than that."""
         return self.count() > count
 
-    def wait_for_more(self, table: str, count: int = 1, *, timeout: float = 60.0) -> None:
-        """Wait until the table has so many rows more than now."""
-        before = self.count(table)
+    def wait_for_more(
+        self, table: str, count: int = 1, *, than: int | None = None, timeout: float = 60.0
+    ) -> None:
+        """Wait until the table has so many rows more than now, or than `than`.
+
+        Where the work may end by itself, that is to be counted before it begins: all may be done
+        by now, and no more would come.
+        """
+        before = self.count(table) if than is None else than
         wait_until(lambda: self.count(table) >= before + count, "progress", timeout=timeout)
 
     def wait_for_end(self, *, timeout: float = 60.0) -> None:

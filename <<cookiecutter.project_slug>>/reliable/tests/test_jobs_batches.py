@@ -357,10 +357,11 @@ def test_nothing_is_lost_or_done_twice_while_batches_are_cut_off_at_random(
     chance.shuffle(victims)
     for victim in victims[:kills]:
         # Enough for each kill to come in mid-work, however fast the last ones were done.
+        done = effects.count()
         more = [f"job {len(names) + number}" for number in range(300)]
         names.update(more)
         enqueue_many(batched_effect, [(name, chance.uniform(0.001, 0.02)) for name in more])
-        effects.wait_for_more("effect", 50)
+        effects.wait_for_more("effect", 50, than=done)
         print(f"kills a {victim} after {effects.count()} jobs")
         if victim == "relay":
             relay = chance.choice(relays)

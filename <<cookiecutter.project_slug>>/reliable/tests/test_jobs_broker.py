@@ -120,7 +120,7 @@ def test_nothing_is_lost_whatever_happens_to_the_broker(system: System, effects:
         wait_until(functools.partial(started, during), "the start of the long job")
         done = effects.count()
         enqueue(f"before it {what}", 150)
-        wait_until(functools.partial(effects.more_than, done + 9), "progress", timeout=60)
+        effects.wait_for_more("effect", 10, than=done)
         harm()
         gone = time.monotonic()
         slowest = enqueue(f"while it {what}", 30)
@@ -129,7 +129,7 @@ def test_nothing_is_lost_whatever_happens_to_the_broker(system: System, effects:
             let_pass(AWAY, since=gone)
         heal()
         back = time.monotonic()
-        done = effects.count()
+        done = min(effects.count(), len(names) - 1)  # all may be done by now
         moving = seconds_until(functools.partial(effects.more_than, done), "progress", since=back)
         wait_until(
             lambda: effects.states.get("succeeded") == len(names) + len(long) - 1,
@@ -177,7 +177,7 @@ def test_a_message_can_start_a_due_job_once_and_nothing_else(
     future = effect.apply_async(("future",), countdown=3600)
     cancelled = effect.apply_async(("cancelled",), countdown=3600)
     cancelled.cancel()
-    effects.wait_for_more("effect")
+    effects.wait_for_more("effect", than=0)
     worker.terminate()
     worker.wait()
     due = [effect.delay(f"due {number}").id for number in range(3)]

@@ -105,7 +105,7 @@ def test_plain_tasks_have_their_turn_in_a_flood_of_short_jobs(
     enqueue_many(effect, [(f"job {number}",) for number in range(4000)])
     system.relay()
     system.worker(concurrency=1)
-    effects.wait_for_more("effect", 1000)
+    effects.wait_for_more("effect", 1000, than=0)
     for number in range(20):
         nap.delay(f"plain {number}", 0.0)
     wait_until(
@@ -209,12 +209,13 @@ def test_nothing_is_lost_or_done_twice_while_processes_are_killed_at_random(
     chance.shuffle(victims)
     for victim in victims[:kills]:
         # Enough for each kill to come in mid-work, however fast the last ones were done.
+        done = effects.count()
         more = [f"job {len(names) + number}" for number in range(60)]
         names.update(more)
         with enqueue_together():
             for name in more:
                 effect.delay(name, chance.uniform(0.001, 0.04))
-        effects.wait_for_more("effect", 20)
+        effects.wait_for_more("effect", 20, than=done)
         print(f"kills a {victim} after {len(effects.names)} jobs")
         if victim == "relay":
             relay = chance.choice(relays)

@@ -26,7 +26,7 @@ def test_a_relay_that_is_stopped_sends_what_it_has_marked_and_leaves(
     relay = system.relay()
     system.worker(concurrency=2)
     enqueue_many(effect, [(f"job {number}",) for number in range(3000)])
-    effects.wait_for_more("effect", 200)
+    effects.wait_for_more("effect", 200, than=0)
     relay.terminate()
     assert relay.wait(timeout=10) == 0
     assert relay.output.count("relay.stopped") == 1
