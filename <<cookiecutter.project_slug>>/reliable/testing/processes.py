@@ -111,11 +111,22 @@ class Process:
             raise AssertionError(f"{self.name} died before it said {text!r}:\n{self.last_words()}")
 
     def end(self) -> None:
-        """Kill what is left of it and of its process group."""
+        """Kill what is left of it and of its process group, and wait until that is dead."""
         if self.popen is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
+            # A process that was killed lives on until it gets its turn on a busy machine.
+            wait_until(lambda: not self._group(), f"the end of the group of {self.name}")
+
+    def _group(self) -> list[psutil.Process]:
+        """What lives in its process group."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
     def _signal(self, number: signal.Signals, *, tree: bool = False) -> None:
         process = psutil.Process(self.pid)

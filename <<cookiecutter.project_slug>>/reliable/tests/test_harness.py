@@ -111,7 +111,9 @@ def test_a_killed_database_is_back_with_its_data(system: System) -> None:
     users = get_user_model().objects
     users.create(username="ada")
     postgresql = system.servers.processes["postgresql"]
+    children = postgresql.children()
     postgresql.kill()
+    end_all(children)  # none starts while a session of the last one holds its memory
     postgresql.wait()
     postgresql.start()
     system.servers.wait_for("postgresql")

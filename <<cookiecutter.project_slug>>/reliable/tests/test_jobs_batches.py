@@ -22,6 +22,7 @@ from reliable.jobs.relay import LEAST_WINDOW, Lane
 from reliable.testing.batched import batched, batched_count, batched_effect, batched_patiently
 from reliable.testing.effects import Effects
 from reliable.testing.jobs import effect, note
+from reliable.testing.processes import end_all
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 
@@ -370,8 +371,7 @@ def test_nothing_is_lost_or_done_twice_while_batches_are_cut_off_at_random(
             relay.start()
         elif victim == "child":
             worker = chance.choice(list(workers))
-            wait_until(worker.children, "a child")
-            chance.choice(worker.children()).kill()
+            chance.choice(wait_until(worker.children, "a child")).kill()
         elif victim == "worker":
             worker = chance.choice(list(workers))
             worker.kill()
@@ -394,11 +394,8 @@ def restart(system: System, victim: str) -> None:
     server = system.servers.processes[victim]
     children = server.children()
     server.kill()
-    for child in children:
-        child.kill()
+    end_all(children)  # some end by themselves when they find it dead
     server.wait()
-    for child in children:
-        child.wait()
     server.start()
     system.servers.wait_for(victim)
     connection.close()  # this process's: it broke as well

@@ -12,7 +12,6 @@ import socket
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from django.db import connection
 
@@ -20,7 +19,7 @@ from reliable.development.servers import not_as_root
 from reliable.jobs.worker import BEAT
 from reliable.testing.effects import Effects, seconds_until
 from reliable.testing.jobs import effect, effect_at, work_until
-from reliable.testing.processes import Process
+from reliable.testing.processes import Process, end_all
 from reliable.testing.system import System
 from reliable.testing.waiting import let_pass, wait_until
 
@@ -40,11 +39,10 @@ def shut_down_fast(postgresql: Process) -> None:
 
 def kill_all(postgresql: Process) -> None:
     """Kill it with its children, as the end of its host would."""
-    processes = [psutil.Process(postgresql.pid), *postgresql.children()]
-    for process in processes:
-        process.kill()
+    children = postgresql.children()
+    postgresql.kill()
+    end_all(children)  # some end by themselves when they find it dead
     postgresql.wait()
-    psutil.wait_procs(processes[1:])
 
 
 def start(system: System) -> None:
@@ -147,9 +145,9 @@ def test_a_step_of_the_databases_clock_reaps_no_healthy_job(
 
     step(3600)
     step(-3600)
+    children = doomed.children()  # a dead process has none
     doomed.kill()
-    for child in doomed.children():
-        child.kill()
+    end_all(children)
     noticed = effects.noticed(held.id, since=time.monotonic())
     print(f"after the step back a worker's loss was noticed after {noticed:.1f} s")
     assert noticed < 20

@@ -24,6 +24,7 @@ from reliable.testing.jobs import (
     kill_own_process,
     work_until,
 )
+from reliable.testing.processes import end_all
 from reliable.testing.system import System
 from reliable.testing.tasks import nap
 from reliable.testing.waiting import wait_until
@@ -141,7 +142,7 @@ def test_what_a_lost_worker_held_runs_elsewhere_and_a_thawed_one_changes_nothing
     lost_at = time.monotonic()
     killed.kill()
     # An orphan may finish what it holds; this one is lost with its worker, as on a dead host.
-    orphan.kill()
+    end_all([orphan])
     killed.wait()
     killed.start()
     noticed = {job.id: effects.noticed(job.id, since=lost_at) for job in (held, kept)}
@@ -225,8 +226,7 @@ def test_nothing_is_lost_or_done_twice_while_processes_are_killed_at_random(
             continue
         worker = chance.choice(list(workers))
         if victim == "child":
-            wait_until(worker.children, "a child")
-            chance.choice(worker.children()).kill()
+            chance.choice(wait_until(worker.children, "a child")).kill()
             continue
         worker.kill()
         worker.wait()

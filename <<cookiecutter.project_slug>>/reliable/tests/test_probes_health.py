@@ -12,6 +12,7 @@ from django.test import Client, override_settings
 from pytest_django import DjangoAssertNumQueries
 
 from reliable.probes.models import Target
+from reliable.testing.processes import end_all
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 from reliable.tests.probed import Probed
@@ -113,7 +114,10 @@ def test_without_postgresql_all_but_healthz_say_503_and_show_no_stack(system: Sy
     Probed(system)
     system.web()
     wait_until(lambda: system.get("/readyz").status == 200, "the web process to be ready")
-    system.servers.processes["postgresql"].kill()
+    postgresql = system.servers.processes["postgresql"]
+    children = postgresql.children()
+    postgresql.kill()
+    end_all(children)  # those of the web process answer until they find it dead
     for path in ("/readyz", "/health/queues", "/health/queues/mail", "/metrics"):
         answer = system.get(path)
         assert answer.status == 503, answer
