@@ -36,7 +36,9 @@ class Events:
     def all(self) -> list[Event]:
         if not self.path.exists():
             return []
-        return [Event(*json.loads(line)) for line in self.path.read_text().splitlines()]
+        # The last line may be half written.
+        lines = self.path.read_text().rpartition("\n")[0].splitlines()
+        return [Event(*json.loads(line)) for line in lines]
 
     def of(self, what: str) -> list[str]:
         """The subjects to which something happened, in order, with repetitions."""

@@ -65,6 +65,11 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the log, but for a last one that is half written."""
+        return self.output.rpartition("\n")[0].splitlines()
+
     def children(self) -> list[psutil.Process]:
         """The living children, in the order in which they were started."""
         return sorted(psutil.Process(self.pid).children(), key=lambda child: child.create_time())

@@ -66,7 +66,7 @@ def test_workers_of_two_releases_run_at_once(system: System) -> None:
     nap.delay("after the switch")
     wait_until(lambda: system.events.of("end"), "the task")
     assert "after the switch" in system.events.of("end")
-    assert "succeeded" in new.output
+    new.wait_for_output("succeeded")
 
 
 def test_a_frozen_proxy_moves_nothing_and_a_thawed_one_does(system: System) -> None:

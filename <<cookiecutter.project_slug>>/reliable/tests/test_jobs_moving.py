@@ -98,10 +98,12 @@ class Releases:
         return process
 
     def caller(self, kind: str, number: int) -> Process:
-        """Start a process that calls the task until `stop`."""
+        """Start a process that calls the task until `stop`, and wait until it does."""
         name = f"{kind}-{number}"
         command = [sys.executable, "-c", CALLER, name]
-        return self.system.run(name, command, environment=self.paths[kind])
+        process = self.system.run(name, command, environment=self.paths[kind])
+        wait_until(lambda: f"{name}-0" in self.called, "its first call", timeout=30)
+        return process
 
     def stop(self, caller: Process) -> None:
         self.system.events.record("stop", caller.name)

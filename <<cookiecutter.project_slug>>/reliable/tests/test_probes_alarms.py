@@ -127,13 +127,13 @@ def test_each_change_is_told_once_although_two_beats_and_a_worker_look(
 
     worker.wait()
     worker.start()
+    worker.wait_for_output(" ready.", count=2)
     wait_until(lambda: _told(listener, "ok") == everybody, "that all are well", saw=probed.states)
     assert _told(listener, "silent") == everybody
     wait_until(lambda: _pings(listener)[-1] == "/ping/secret?create=1", "a ping that all is well")
     assert len(_pings(listener)) < 8
     # Each message that the one got, the others got once.
-    hooks = listener.paths().count("/hook/secret")
-    wait_until(lambda: len(mailbox.messages) == hooks, "the mail")
+    wait_until(lambda: len(mailbox.messages) == listener.paths().count("/hook/secret"), "the mail")
     for process in processes:
         assert "secret" not in process.output
 
