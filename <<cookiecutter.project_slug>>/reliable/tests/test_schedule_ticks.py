@@ -205,8 +205,8 @@ def test_a_beat_that_is_frozen_in_the_middle_of_a_tick_holds_it_for_seconds_only
             if not taken:
                 frozen.rollback()
         assert taken
-        before = effects.count("reliable_job")
         began = time.monotonic()
+        before = effects.count("reliable_job")
         wait_until(lambda: effects.count("reliable_job") > before, "a tick", timeout=15)
         print(f"it held the entry for {time.monotonic() - began:.1f} s")
         assert time.monotonic() - began > 3  # it did hold it

@@ -35,10 +35,10 @@ def test_a_killed_worker_is_restarted_and_its_task_returns_after_the_visibility_
     system.environment["VISIBILITY_TIMEOUT"] = "3"
     supervisord = system.supervised([system.layout().worker("default")])
     worker = "generation-a:worker-default-a"
-    wait_until(lambda: supervisord.process_id(worker), "the worker")
+    # Asked for before the task, of whose one second nothing is to be lost.
+    killed = wait_until(lambda: supervisord.process_id(worker), "the worker")
     nap.delay("interrupted", 1.0)
     wait_until(lambda: system.events.of("start"), "the start of the task", timeout=30)
-    killed = supervisord.process_id(worker)
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: supervisord.process_id(worker) not in {0, killed}, "the worker's restart")
     assert system.events.of("end") == []
