@@ -133,6 +133,13 @@ CASES: dict[str, tuple[Callable[[Inventory], Any], str]] = {
         lambda each: each["hosts"]["one"].update(nginx_certificate_file="site.pem"),
         "one: nginx_certificate_file is given without its key",
     ),
+    "certificates that an authority would not give": (
+        lambda each: (
+            each["hosts"].update(two=each["hosts"]["one"] | {"group_names": ["web"]}),
+            each["groups"].update(web=["one", "two"]),
+        ),
+        "one, two would each ask for a certificate of the same names, and the authority finds only",
+    ),
     "no broker": (
         lambda each: each["options"].update(broker_url="redis://:x@:6379/0"),
         "There is no broker: put a host into the group redis, or vault_broker_url into",

@@ -196,6 +196,23 @@ def _certificates(hosts: Hosts, groups: Groups) -> Iterator[str]:
                 f"{name}: nginx_certificate_file is given without its key: put it into the vault as"
                 " vault_certificate_key."
             )
+    yield from _shared_names(hosts, groups)
+
+
+def _shared_names(hosts: Hosts, groups: Groups) -> Iterator[str]:
+    """An authority looks for its answer on one host, wherever a name of the site leads to."""
+    asking: dict[str, list[str]] = {}
+    for name in groups.get("web", []):
+        host = hosts[name]
+        if host.get("nginx_acme_email") and not host.get("nginx_certificate_file"):
+            asking.setdefault(str(host.get("nginx_names")), []).append(name)
+    for names in asking.values():
+        if len(names) > 1:
+            yield (
+                f"{', '.join(names)} would each ask for a certificate of the same names, and the"
+                " authority finds only one of them: get one elsewhere, and set"
+                " nginx_certificate_file with vault_certificate_key, or nginx_names for each host."
+            )
 
 
 def _servers(options: Options) -> Iterator[str]:
