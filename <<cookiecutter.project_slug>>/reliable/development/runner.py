@@ -65,13 +65,15 @@ class Runner:
         changes = None
         started = time.monotonic()
         try:
+            if self.with_programs:
+                # Before all else: what cannot start is shown at once, and may be mended at once.
+                changes = Changes(DEVELOPMENT.project)
             needed = [service for service in services() if not service.server.answers()]
             self._prepare(needed)
             self._start(needed)
             self._say(f"ready in {time.monotonic() - started:.1f} s; Ctrl-C stops everything.")
             if self.with_programs:
                 self._say(f"the site is at http://127.0.0.1:{self.port}/")
-                changes = Changes(DEVELOPMENT.project)
             while True:
                 self._show()
                 if changes and (saved := changes.take()):
