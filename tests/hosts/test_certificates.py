@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hosts.acme import Authority, authority
+from hosts.deploys import wait
 from hosts.fleet import Host
 from hosts.site import DOMAIN, Run, Site
 
@@ -16,10 +17,10 @@ FURTHER = f"www.{DOMAIN}"
 RENEW = ("certbot", "renew", "--force-renewal", "--no-random-sleep-on-renew")
 
 
-def served(host: Host, name: str, trusted: Path) -> str:
+def visited(host: Host, name: str, trusted: Path) -> str:
     """Return the serial number of the certificate that a visitor gets, who trusts one file.
 
-    Raises ssl.SSLCertVerificationError where it is another's.
+    Raises ssl.SSLError where it is another's, or where there is none of the name.
     """
     context = ssl.create_default_context(cafile=str(trusted))
     with (
@@ -29,6 +30,22 @@ def served(host: Host, name: str, trusted: Path) -> str:
         certificate = stream.getpeercert()
     assert certificate is not None
     return str(certificate["serialNumber"])
+
+
+def served(host: Host, name: str, trusted: Path, *, other_than: str = "") -> str:
+    """Wait until visitors get such a certificate: nginx reloads beside what it does."""
+    serial = ""
+
+    def arrived() -> bool:
+        nonlocal serial
+        try:
+            serial = visited(host, name, trusted)
+        except ssl.SSLError:
+            return False
+        return serial != other_than
+
+    wait(arrived, f"{name} has no such certificate", 20)
+    return serial
 
 
 def provision(site: Site, acme: Authority, **more: object) -> Run:
@@ -51,21 +68,17 @@ def test_a_site_serves_what_the_authority_gives_from_the_first_day_and_over_rene
 
         again = provision(provisioned, acme)
         assert again.changed["app1"] == 0, again.output[-4000:]
-        assert served(host, DOMAIN, acme.certificate) == serial
+        assert visited(host, DOMAIN, acme.certificate) == serial
 
         host.run(*RENEW)
-        renewed = served(host, DOMAIN, acme.certificate)
-        assert renewed != serial
+        renewed = served(host, DOMAIN, acme.certificate, other_than=serial)
 
         with pytest.raises(ssl.SSLError, match="unrecognized name"):
-            served(host, FURTHER, acme.certificate)
+            visited(host, FURTHER, acme.certificate)
         further = provision(provisioned, acme, nginx_names=[DOMAIN, FURTHER])
         assert further.returncode == 0, further.output[-4000:]
-        assert (
-            served(host, FURTHER, acme.certificate)
-            == served(host, DOMAIN, acme.certificate)
-            != renewed
-        )
+        both = served(host, FURTHER, acme.certificate)
+        assert served(host, DOMAIN, acme.certificate, other_than=renewed) == both
 
     # Whose certificate is there needs no authority.
     away = provision(provisioned, acme, nginx_names=[DOMAIN, FURTHER])
@@ -77,21 +90,21 @@ def test_a_site_is_served_while_the_authority_refuses_and_mended_by_the_next_run
 ) -> None:
     host = provisioned.hosts["app1"]
     given = provisioned.password_file.with_name("certificate.pem")
-    before = served(host, DOMAIN, given)
+    before = visited(host, DOMAIN, given)
     # To the authority, the name leads to a host without nginx.
     with authority(provisioned.fleet, {DOMAIN: provisioned.hosts["data1"]}, tmp_path) as acme:
         refused = provision(provisioned, acme)
     assert refused.returncode != 0
     task = refused.output.rpartition("\nTASK [")[2].partition("]")[0]
     assert task == "nginx : Ensure the authority has given a certificate for each name"
-    assert served(host, DOMAIN, given) == before
+    assert visited(host, DOMAIN, given) == before
 
     mended = tmp_path / "mended"
     mended.mkdir()
     with authority(provisioned.fleet, {DOMAIN: host}, mended) as acme:
         run = provision(provisioned, acme)
     assert run.returncode == 0, run.output[-4000:]
-    assert served(host, DOMAIN, acme.certificate) != before
+    served(host, DOMAIN, acme.certificate)
 
 
 def test_a_given_certificate_takes_the_place_of_the_authoritys_for_good(
@@ -104,5 +117,6 @@ def test_a_given_certificate_takes_the_place_of_the_authoritys_for_good(
         served(host, DOMAIN, acme.certificate)
         changed = provision(provisioned, acme, nginx_certificate_file=str(given))
         assert changed.returncode == 0, changed.output[-4000:]
+        served(host, DOMAIN, given)
         host.run(*RENEW)
-    served(host, DOMAIN, given)
+    assert host.read(f"/etc/{provisioned.slug}/tls/certificate.pem") == given.read_text()

@@ -174,6 +174,8 @@ def test_a_requests_exception_is_reported_once_with_the_id_of_its_line(
     # gunicorn's parent logs it as an error, and reports nothing.
     web.children()[0].kill()
     web.wait_for_output("SIGKILL")
+    # Its next process has to be there: one that is just forked does not hear the TERM.
+    assert system.get("/nothing").status == 404
     web.terminate()
     web.wait()
 
