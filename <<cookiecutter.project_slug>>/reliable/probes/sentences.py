@@ -23,10 +23,11 @@ def stopping(worker: Seen) -> str:
 
 def stuck(worker: Seen) -> str:
     report = worker.report
+    free = report.slots - len(report.running)
     return (
-        f"{worker.name} took {count(report.unstarted, 'message')} that no process of its pool"
-        f" begins for {seconds(report.waited)}, although {report.slots - len(report.running)} of"
-        f" {report.slots} are free: frozen or deadlocked"
+        f"{worker.name} took a message that no process of its pool begins for"
+        f" {seconds(report.waited)}, although {free} of {report.slots} are free:"
+        " frozen or deadlocked"
     )
 
 
