@@ -1,5 +1,6 @@
 """Addresses of Redis and Valkey."""
 
+import re
 from os.path import normpath
 from urllib.parse import unquote, urlsplit
 
@@ -7,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 _SOCKET_SCHEMES = {"unix", "redis+socket", "socket"}
 _SCHEMES = {"redis", "rediss", "sentinel"} | _SOCKET_SCHEMES
+_PASSWORD = re.compile("//[^/@]*?:([^/]+)@")
 
 
 def check_url(variable: str, url: str) -> str:
@@ -33,6 +35,12 @@ def same_instance(one: str, other: str) -> bool:
     """
     addresses = [{_address(each) for each in url.split(";")} for url in (one, other)]
     return bool(addresses[0] & addresses[1])
+
+
+def passwords(url: str) -> list[str]:
+    """The passwords in a URL, or in several separated by `;`, as written and as sent."""
+    found = _PASSWORD.findall(url)
+    return [*found, *map(unquote, found)]
 
 
 def _address(url: str) -> tuple[str, int]:

@@ -109,6 +109,7 @@ def make_authority(folder: Path, address: str) -> None:
     new = ("-newkey", "rsa:2048", "-nodes")
     openssl(
         *("req", "-x509", *new, "-days", "30", "-subj", "/CN=authority"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # Python 3.13 asks for it
         *("-keyout", "authority.key", "-out", "authority.pem"),
     )
     openssl(

@@ -14,7 +14,8 @@ from redis.retry import Retry
 from reliable.checks.celery_settings import redis_caches, shared_with_broker, uses_redis
 from reliable.checks.findings import Finding
 from reliable.queues import of_job_queue
-from reliable.redis import same_instance
+from reliable.redaction import without_secrets
+from reliable.redis import passwords, same_instance
 
 # Seconds to wait for a server, and for all workers together.
 _PATIENCE = 2.0
@@ -46,9 +47,8 @@ def _broker(app: Celery, queues: Mapping[str, Any], expected: int | None) -> Ite
             yield from _clock("broker", seconds + microseconds / 1e6, begun)
             yield from _caches(app, str(info.get("run_id")))
             yield from _workers(app, broker, queues, expected)
-    # Redis, kombu and the socket each have errors of their own. Not the text: it may quote the URL.
-    except Exception as error:  # noqa: BLE001
-        what = f"The broker does not answer ({type(error).__name__})."
+    except Exception as error:  # noqa: BLE001 - Redis, kombu and the socket each have their own
+        what = f"The broker does not answer ({said(error, passwords(str(app.conf.broker_url)))})."
         yield Finding("reliable.W130", "broker", what)
 
 
@@ -84,7 +84,7 @@ def _caches(app: Celery, broker: str) -> Iterator[Finding]:
             with Redis.from_url(location, **limits, retry=Retry(NoBackoff(), 0)) as cache:
                 info: Any = cache.info("server")
         except RedisError as error:
-            what = f"The cache {alias!r} does not answer ({type(error).__name__})."
+            what = f"The cache {alias!r} does not answer ({said(error, passwords(location))})."
             yield Finding("reliable.W130", f"CACHES[{alias!r}]", what)
             continue
         if info.get("run_id") == broker:
@@ -101,7 +101,8 @@ def _postgresql() -> Iterator[Finding]:
             )
             version, now = cursor.fetchone()
     except DatabaseError as error:
-        what = f"The database does not answer ({type(error).__name__})."
+        password = connection.settings_dict["PASSWORD"]
+        what = f"The database does not answer ({said(error, [password])})."
         yield Finding("reliable.W130", "database", what)
         return
     yield from judge_postgresql(version)
@@ -147,3 +148,9 @@ def _workers(
     if len(set(timeouts.values())) > 1:
         said = ", ".join(f"{worker} {seconds} s" for worker, seconds in sorted(timeouts.items()))
         yield Finding("reliable.W101", "workers", f"Workers differ in visibility_timeout: {said}.")
+
+
+def said(error: Exception, secrets: list[str]) -> str:
+    """The error on one line: a wrong password, a refused certificate and a dead host differ."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {without_secrets(text, filter(None, secrets))}"

@@ -14,6 +14,7 @@ from reliable.checks import live, supervisor_file
 from reliable.checks.findings import Finding
 from reliable.checks.task_options import limits
 from reliable.queues import read_by_workers
+from reliable.redis import passwords
 from reliable.supervisor.render import Place, generation
 from reliable.testing.system import System
 
@@ -26,10 +27,16 @@ HEALTHY = {"maxmemory_policy": "noeviction", "aof_enabled": 1, "redis_version": 
 
 def doctor(system: System, *options: str) -> tuple[int, set[tuple[str, str]]]:
     """The exit status, and the id and place of each finding."""
+    status, findings = told(system, *options)
+    return status, {(finding["id"], finding["place"]) for finding in findings}
+
+
+def told(system: System, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """The exit status, and each finding as it is told."""
     run = system.run("doctor", [sys.executable, "manage.py", "doctor", "--json", *options])
     status = run.wait(timeout=60)
     report: dict[str, Any] = json.loads(run.output[run.output.rindex('{\n  "findings') :])
-    return status, {(finding["id"], finding["place"]) for finding in report["findings"]}
+    return status, report["findings"]
 
 
 def test_a_running_system_has_no_finding(system: System) -> None:
@@ -76,6 +83,29 @@ def test_dead_servers_are_findings_and_no_traceback(system: System) -> None:
     system.servers.processes["postgresql"].kill()
 
     assert doctor(system) == (1, {("reliable.W130", "broker"), ("reliable.W130", "database")})
+
+
+@pytest.mark.own_servers
+def test_why_a_server_does_not_answer_is_told_without_its_password(system: System) -> None:
+    port = system.broker_proxy().port
+    with system.servers.broker.client(0) as client:
+        client.config_set("requirepass", "right")
+    system.environment["BROKER_URL"] = f"redis://:not%2Fright@127.0.0.1:{port}/0"
+    system.servers.processes["postgresql"].kill()
+    _, findings = told(system)
+    why = {each["place"]: each["what"] for each in findings}
+
+    assert "AuthenticationError: invalid username-password pair" in why["broker"]
+    assert "OperationalError: connection is bad: connection to server" in why["database"]
+    assert "not%2Fright" not in str(findings)
+    assert "not/right" not in str(findings)
+
+
+def test_an_error_that_quotes_an_address_is_told_without_the_password() -> None:
+    url = "redis://:s3+cret@broker.example.com/0"
+    said = live.said(ValueError(f"cannot\n  read {url}"), passwords(url))
+
+    assert said == "ValueError: cannot read redis://:[redacted]@broker.example.com/0"
 
 
 @pytest.mark.own_servers

@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from reliable.redis import check_url, same_instance
+from reliable.redis import check_url, passwords, same_instance
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,21 @@ def test_two_instances_are_told_apart(broker: str, cache: str) -> None:
 def test_what_is_no_address_is_refused_with_the_variable_and_an_example(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"BROKER_URL .* BROKER_URL=redis://:password@"):
         check_url("BROKER_URL", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://127.0.0.1:6379/0", set()),
+        ("redis://app@redis.example.com:6379/0", set()),
+        ("redis+socket:///run/redis.sock", set()),
+        ("rediss://:pass@redis.example.com:6379/0", {"pass"}),
+        ("redis://app:p%40ss@redis.example.com/0", {"p%40ss", "p@ss"}),
+        ("redis://app:p@ss@redis.example.com/0", {"p@ss"}),
+        ("sentinel://:one@a.example.com:26379;sentinel://:two@b.example.com", {"one", "two"}),
+    ],
+)
+def test_the_passwords_of_an_address_are_known_as_written_and_as_sent(
+    url: str, found: set[str]
+) -> None:
+    assert set(passwords(url)) == found
