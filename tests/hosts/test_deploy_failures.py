@@ -37,6 +37,8 @@ STEPS = (
 FINISHED = ("drain", "tidy")
 # CI's form takes some of them: HOSTS_STEPS="build gate".
 CHOSEN = tuple(os.environ.get("HOSTS_STEPS", "").split()) or STEPS
+if unknown := set(CHOSEN) - set(STEPS):
+    raise pytest.UsageError(f"HOSTS_STEPS knows {' '.join(STEPS)}, not {' '.join(unknown)}")
 
 FAILING = """\
 - name: Fail, as a team's own check may
