@@ -30,6 +30,8 @@ KILLS = int(os.environ.get("KILLS", "0"))
 
 GOOD = [f"good {number}" for number in range(20)]
 
+PUBLISHED = "SELECT count(*) FROM reliable_job WHERE published_at IS NOT NULL"
+
 
 def enqueue(*others: tuple[str, str], task: Any = batched) -> dict[str, JobHandle]:
     """Others amid good ones, in one statement; by name."""
@@ -282,7 +284,7 @@ def test_a_backlog_costs_the_broker_few_messages(system: System, effects: Effect
     worker.freeze(tree=True)
     relay = system.relay()
     wait_until(lambda: messages() >= LEAST_WINDOW, "messages")
-    published = effects.ask("SELECT count(*) FROM reliable_job WHERE published_at IS NOT NULL")
+    published = effects.ask(PUBLISHED)
     assert messages() == LEAST_WINDOW
     # One more had been asked for before the freeze.
     assert published[0][0] <= (LEAST_WINDOW + 1) * 50
@@ -315,9 +317,12 @@ def test_a_job_without_company_starts_as_soon_as_one_that_is_not_batched(
 
 def test_a_queue_with_a_limit_is_not_batched(system: System, effects: Effects) -> None:
     effects.ask("""INSERT INTO reliable_queue (name, "limit") VALUES ('default', 10)""")
-    system.worker(concurrency=1)
     enqueue()
     system.relay()
+    wait_until(lambda: messages() == LEAST_WINDOW, "messages")
+    # One job a message, so that as many slots as the limit allows can take them.
+    assert effects.ask(PUBLISHED) == [(LEAST_WINDOW,)]
+    system.worker(concurrency=1)
     effects.wait_for_end()
     effects.assert_once(set(GOOD))
     assert largest(effects) == 1
@@ -331,8 +336,7 @@ def test_a_message_of_many_strands_no_job_that_is_to_run_alone(
     worker.freeze(tree=True)
     jobs = enqueue()
     system.relay()
-    published = "SELECT count(*) FROM reliable_job WHERE published_at IS NOT NULL"
-    wait_until(lambda: effects.ask(published) == [(len(GOOD),)], "messages")
+    wait_until(lambda: effects.ask(PUBLISHED) == [(len(GOOD),)], "messages")
     wait_until(lambda: messages() >= 2, "messages")
     effects.ask("UPDATE reliable_job SET solo = true WHERE published_at IS NOT NULL")
     worker.thaw(tree=True)

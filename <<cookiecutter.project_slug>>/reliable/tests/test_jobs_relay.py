@@ -53,10 +53,7 @@ def test_a_relay_says_that_the_broker_is_back_only_when_it_has_answered(
     # With every queue paused it has nothing to ask the broker for.
     for queue in settings.QUEUES:
         operations.pause(queue, by="ada", why="")
-    for _ in range(5):
-        seen = effects.ask("SELECT seen_at FROM reliable_relay")
-        effects.ask("SELECT pg_notify('reliable_jobs', 'a queue of somebody else')")
-        wait_until(lambda: effects.ask("SELECT seen_at FROM reliable_relay") != seen, "its rounds")  # noqa: B023
+    _wait_for_rounds(effects, 5)
     assert "relay.broker_back" not in relay.output
     for queue in settings.QUEUES:
         operations.resume(queue, by="ada")
@@ -65,6 +62,26 @@ def test_a_relay_says_that_the_broker_is_back_only_when_it_has_answered(
     assert relay.output.count("relay.broker_lost") == 1
     system.worker(concurrency=1)
     assert job.wait(15) == "a"
+
+
+def _wait_for_rounds(effects: Effects, number: int) -> None:
+    """Until the relay has looked around so often."""
+    for _ in range(number):
+        seen = effects.ask("SELECT seen_at FROM reliable_relay")
+        effects.ask("SELECT pg_notify('reliable_jobs', 'a queue of somebody else')")
+        wait_until(lambda: effects.ask("SELECT seen_at FROM reliable_relay") != seen, "a round")  # noqa: B023
+
+
+def test_a_paused_queue_gets_no_messages(system: System, effects: Effects) -> None:
+    """Its workers would drop each, and it would be offered again without end."""
+    operations.pause("default", by="ada", why="")
+    paused, other = note.delay("a"), note.apply_async(("b",), queue="mail")
+    system.relay()
+    wait_until(lambda: effects.of_job(other.id, "offers") == (1,), "the message of the other queue")
+    _wait_for_rounds(effects, 2)
+    assert effects.of_job(paused.id, "offers, published_at") == (0, None)
+    operations.resume("default", by="ada")
+    wait_until(lambda: effects.of_job(paused.id, "offers") == (1,), "its message")
 
 
 def test_a_job_whose_message_was_lost_before_the_databases_clock_was_set_back_is_offered_again(
