@@ -53,8 +53,8 @@ def test_the_database_is_reached_by_the_projects_hosts_alone_and_over_tls(
     answer = ask_postgresql(stranger, url, "SELECT 1")
     assert f'no pg_hba.conf entry for host "{stranger.address}"' in answer
     # The same host, once the project knows its address, and once it forgoes TLS.
-    rules = "/etc/postgresql/15/main/pg_hba.conf"
     data = site.hosts["data1"]
+    rules = data.run("find", "/etc/postgresql", "-name", "pg_hba.conf").stdout.strip()
     before = data.read(rules)
     data.write(rules, before.replace(app.address, stranger.address), mode="0640")
     try:
