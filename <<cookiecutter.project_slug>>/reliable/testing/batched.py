@@ -49,6 +49,11 @@ def _raise(name: str) -> None:
     raise ValueError(f"{name} is wrong")
 
 
+def _raise_after_a_hook(name: str) -> None:
+    transaction.on_commit(lambda: here().record("hook", name))
+    _raise(name)
+
+
 def _kill(_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -125,7 +130,7 @@ def _execute(statement: str) -> None:
 
 
 _DEEDS: dict[str, Callable[[str], None]] = {
-    "raises": _raise,
+    "raises": _raise_after_a_hook,
     "kills": _kill,
     "kills its worker": _kill_worker,
     "hangs": _hang,

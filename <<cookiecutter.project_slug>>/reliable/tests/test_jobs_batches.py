@@ -85,6 +85,7 @@ def test_of_a_batch_with_a_poisonous_member_only_that_fails(
     effects.wait_for_end()
     assert effects.states == {"succeeded": len(GOOD), "failed": 1}
     effects.assert_once(set(GOOD))
+    assert system.events.of("hook") == []
     assert effects.attempts(jobs["poison"].id) == POISON[does]
     assert effects.ask("SELECT count(*) FROM reliable_job WHERE attempt > 0") == [(1,)]
     alone = effects.ask(
