@@ -24,6 +24,7 @@ from django.db import (
 from django.utils import translation
 from psycopg.pq import TransactionStatus
 
+from reliable.connections import own_transactions
 from reliable.jobs import sql
 from reliable.jobs.arguments import BadArgument, bind, json_text
 from reliable.jobs.context import Discard, LostClaim, Run, Snooze, running
@@ -94,6 +95,7 @@ class Attempt:
         logger.info("job.started")
         try:
             with (
+                own_transactions(),
                 self.context() as run,
                 limits.of(self.row.time_limit) if limits else nullcontext(),
             ):

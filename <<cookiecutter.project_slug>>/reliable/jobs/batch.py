@@ -26,6 +26,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from structlog.contextvars import bound_contextvars
 
+from reliable.connections import own_transactions
 from reliable.jobs import sql
 from reliable.jobs.attempt import Attempt, Claimed
 from reliable.jobs.context import LostClaim
@@ -205,7 +206,8 @@ class _Batch:
         connection = connections[DEFAULT_DB_ALIAS]
         connection.run_on_commit = done.hooks
         try:
-            with done.attempt.context(), self.limits.of(done.attempt.row.time_limit):
+            limit = self.limits.of(done.attempt.row.time_limit)
+            with own_transactions(), done.attempt.context(), limit:
                 connection.run_and_clear_commit_hooks()
         except Exception:
             logger.exception("job.hook_failed")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from reliable.jobs import Discard, Snooze, current_job, durable_task
 from reliable.testing import effects
@@ -91,6 +91,16 @@ def _roll_back(_: str) -> None:
     transaction.set_rollback(True)
 
 
+def _meet_deadlock(_: str) -> None:
+    raise OperationalError("deadlock detected")
+
+
+def _leave_block_open(name: str) -> None:
+    """As a time limit may that comes while a block is being entered."""
+    transaction.atomic().__enter__()
+    _raise(name)
+
+
 def _swallow(_: str) -> None:
     """Catch what PostgreSQL said, which refuses all that follows in this transaction."""
     with suppress(DatabaseError):
@@ -109,7 +119,7 @@ def _discard(name: str) -> None:
 
 def _hook_raises(name: str) -> None:
     transaction.on_commit(lambda: here().record("hook", name))
-    transaction.on_commit(lambda: _raise(name))
+    transaction.on_commit(lambda: _leave_block_open(name))
     transaction.on_commit(lambda: here().record("later hook", name))
 
 
@@ -139,6 +149,8 @@ _DEEDS: dict[str, Callable[[str], None]] = {
     "breaks the commit": _break_commit,
     "ends the session": _end_session,
     "rolls back": _roll_back,
+    "meets a deadlock": _meet_deadlock,
+    "leaves a block open": _leave_block_open,
     "swallows an error": _swallow,
     "snoozes": _snooze_once,
     "discards": _discard,

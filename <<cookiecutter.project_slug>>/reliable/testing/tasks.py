@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from celery import shared_task
-from django.db import transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection, transaction
 
+from reliable.testing import effects
 from reliable.testing.events import here
 from reliable.testing.waiting import wait_until
 
@@ -46,6 +48,26 @@ def replace_itself_in_a_transaction(self: Any, name: str) -> None:
     """Hand over to `nap`, and thereby roll back the transaction that does."""
     with transaction.atomic():
         raise self.replace(nap.s(name))
+
+
+@shared_task
+def add_effect(name: str) -> None:
+    """Write its name, in a transaction of its own, and note through which session."""
+    with transaction.atomic():
+        effects.add(name)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [session] = cursor.fetchone() or [0]
+    here().record("session", str(session))
+    here().record("end", name)
+
+
+@shared_task
+def leave_a_block_open(name: str) -> None:
+    """End as by a time limit that comes while a block is being entered."""
+    transaction.atomic().__enter__()
+    effects.add(name)
+    raise SoftTimeLimitExceeded
 
 
 @shared_task

@@ -47,11 +47,12 @@ def effects() -> int:
     return Group.objects.count()
 
 
-def elsewhere(statement: str, parameters: Any = None) -> None:
-    """Run a statement in another session, as another process does."""
+def elsewhere(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """What a statement returns in another session, as of another process."""
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
     finally:
         other.close()

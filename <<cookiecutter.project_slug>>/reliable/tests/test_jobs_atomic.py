@@ -10,7 +10,7 @@ import pytest
 from celery.exceptions import Ignore, Reject, Retry
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, connection, transaction
-from django.db.utils import OperationalError
+from django.db.utils import InterfaceError, OperationalError
 
 from reliable.jobs import Discard, Snooze, State, current_job, durable_task, runner, sql
 from reliable.jobs.models import Attempt
@@ -78,6 +78,9 @@ def picky() -> Any:
         (OSError(), State.WAITING),
         (ConnectionError(), State.FAILED),  # an OSError too
         (ValueError(), State.FAILED),
+        # A database that went away passes, whatever the task knows of.
+        (OperationalError(), State.WAITING),
+        (InterfaceError(), State.WAITING),
     ],
     ids=repr,
 )
@@ -106,6 +109,12 @@ def opens_a_durable_block() -> None:
         pass
 
 
+def leaves_a_block_open() -> None:
+    """As a time limit may that comes while a block is being entered."""
+    transaction.atomic().__enter__()
+    raise ValueError("too late")
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -113,8 +122,9 @@ def opens_a_durable_block() -> None:
         (lambda: transaction.set_rollback(True), "TransactionManagementError"),
         (connection.close, "TransactionManagementError"),
         (opens_a_durable_block, r"atomic\(durable=True\).* set atomic=False at the task"),
+        (leaves_a_block_open, "too late"),
     ],
-    ids=["caught error", "set_rollback", "close", "durable"],
+    ids=["caught error", "set_rollback", "close", "durable", "block left open"],
 )
 def test_a_body_that_breaks_its_transaction_does_not_succeed(
     transactional_db: None, body: Callable[[], Any], reason: str
@@ -122,6 +132,9 @@ def test_a_body_that_breaks_its_transaction_does_not_succeed(
     job = run_once(body)
     assert (job.state, job.attempt, effects()) == (State.WAITING, 1, 0)
     assert re.search(reason, job.error), job.error
+    # And is nothing to the next one.
+    assert run_once(lambda: None).state == State.SUCCEEDED
+    assert elsewhere("SELECT count(*) FROM auth_group") == [(1,)]
 
 
 def end_own_session() -> None:

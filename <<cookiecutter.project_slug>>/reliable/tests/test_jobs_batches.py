@@ -67,8 +67,10 @@ POISON = {
     "hangs in PostgreSQL": [("timed out", True)] * 2,
     "rolls back": [("failed", True)] * 2,
     "swallows an error": [("failed", True)] * 2,
+    "leaves a block open": [("failed", True)] * 2,
     "kills": [("child lost", False), ("child lost", True), ("child lost", True)],
     "hangs in C": [("child lost", False), ("timed out", True), ("timed out", True)],
+    "meets a deadlock": [("rolled back", False), ("failed", True), ("failed", True)],
     "breaks the commit": [("rolled back", False), ("failed", True), ("failed", True)],
     "ends the session": [("rolled back", False), ("failed", True), ("failed", True)],
 }
@@ -155,7 +157,7 @@ def test_one_line_says_of_each_member_what_a_line_of_its_own_would(
     with enqueue_together():
         with bound_contextvars(request_id="from-the-web"):
             jobs = [batched.delay("asked for")]
-        jobs += [batched.delay(name) for name in GOOD]
+        jobs += [batched.delay(f"job {number}") for number in range(200)]
         failing = batched.delay("poison", "raises")
     system.relay()
     effects.wait_for_end()
@@ -167,6 +169,8 @@ def test_one_line_says_of_each_member_what_a_line_of_its_own_would(
     assert {(line["task"], line["queue"]) for line in lines} == {(batched.name, "default")}
     said = {each["job_id"]: each for line in lines for each in line["jobs"]}
     assert said.keys() == {str(job.id) for job in jobs}
+    # More than one line has room for.
+    assert largest(effects) > max(len(line["jobs"]) for line in lines)
     assert said[str(jobs[0].id)]["request_id"] == "from-the-web"
     assert all(each["attempt"] == 1 and each["duration_ms"] >= 0 for each in said.values())
     assert str(failing.id) not in said
