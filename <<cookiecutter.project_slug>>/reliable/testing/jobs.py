@@ -5,18 +5,19 @@ import resource
 import signal
 import time
 
-from django.db import transaction
+from django.db import connection, transaction
 
-from reliable.jobs import durable_task
+from reliable.jobs import current_job, durable_task
 from reliable.testing import effects
 from reliable.testing.events import here
 from reliable.testing.waiting import wait_until
 
 
 @durable_task(queue="default")
-def note(name: str) -> str:
-    """Note that it ran."""
+def note(name: str, seconds: float = 0.0) -> str:
+    """Note that it ran, and take so long; nothing in the database."""
     here().record("note", name)
+    time.sleep(seconds)
     return name
 
 
@@ -79,6 +80,15 @@ def hang_in_c(name: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     while True:
         time.sleep(0.1)
+
+
+@durable_task(queue="default", max_attempts=2, backoff=0, time_limit=5)
+def hang_in_postgresql_once(name: str) -> None:
+    """Lock the purchase; the first time, then wait for a statement that does not end."""
+    effects.lock(name)
+    if current_job().attempt == 1:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(600)")
 
 
 @durable_task(queue="default", unique=True)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
+from django.utils import translation
 
 from reliable.jobs import NoJob, State, context, current_job, durable_task, runner
 from reliable.jobs.database import Session
@@ -38,6 +40,7 @@ def import_rows(numbers: list[int], stop_after: int) -> int:
             done += 1
             if number == stop_after and job.attempt == 1:
                 raise OSError("lost")
+        assert job.checkpoint == number
     return done
 
 
@@ -102,6 +105,19 @@ def test_the_idempotency_key_is_the_same_in_each_attempt(transactional_db: None)
     job = run_once(body, act_outside)
     runner.run(job.pk, WORKER)
     assert keys == [str(job.pk)] * 2
+
+
+@durable_task(queue="default")
+def speak() -> str | None:
+    return translation.get_language()
+
+
+def test_a_body_speaks_the_language_of_its_caller(transactional_db: None) -> None:
+    with translation.override("de"):
+        german = speak.delay()
+    usual = speak.delay()
+    assert run_jobs() == 2
+    assert (german.result, usual.result) == ("de", settings.LANGUAGE_CODE)
 
 
 def test_outside_of_a_job_there_is_none() -> None:

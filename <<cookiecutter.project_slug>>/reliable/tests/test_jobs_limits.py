@@ -3,12 +3,13 @@
 import random
 import statistics
 import time
+from typing import Any
 
 import pytest
 
 from reliable.jobs import enqueue_together, operations
 from reliable.testing.effects import Effects
-from reliable.testing.jobs import effect, effect_at, work_until
+from reliable.testing.jobs import effect, effect_at, note, work_until
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 
@@ -87,15 +88,15 @@ def test_many_claims_at_once_fill_a_limit_and_none_exceeds_it(
     assert most_at_once(effects) == 5
 
 
-def test_a_freed_place_is_filled_at_once_and_a_full_queue_costs_nothing(
-    system: System, effects: Effects
-) -> None:
+@pytest.mark.parametrize("task", [effect, note], ids=["effect", "none"])
+def test_a_freed_place_is_filled_at_once(system: System, effects: Effects, task: Any) -> None:
+    """Also by the end of a body that did nothing in the database, which has no transaction."""
     operations.limit("default", limit=1, by="ada")
     relay = system.relay()
     system.worker(concurrency=4)
     with enqueue_together():
         for number in range(60):
-            effect.delay(f"job {number}", 0.02)
+            task.delay(f"job {number}", 0.02)
     effects.wait_for_end()
     gaps = effects.ask("""
         SELECT extract(epoch FROM started_at - lag(finished_at) OVER (ORDER BY started_at))::float
@@ -110,6 +111,11 @@ def test_a_freed_place_is_filled_at_once_and_a_full_queue_costs_nothing(
     assert most_at_once(effects) == 1
     assert relay.alive
 
+
+def test_a_full_queue_costs_nothing(system: System, effects: Effects) -> None:
+    operations.limit("default", limit=1, by="ada")
+    system.relay()
+    system.worker(concurrency=4)
     for name in ("holds", "waits"):
         work_until.delay(name, "released")
     wait_until(lambda: {"holds", "waits"} & {*system.events.of("start")}, "a start")

@@ -12,7 +12,13 @@ from django.utils import timezone
 from reliable.jobs import State, runner
 from reliable.jobs.models import Job
 from reliable.testing.effects import Effects
-from reliable.testing.jobs import exhaust_memory, kill_worker, note, work_until
+from reliable.testing.jobs import (
+    exhaust_memory,
+    hang_in_postgresql_once,
+    kill_worker,
+    note,
+    work_until,
+)
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 from reliable.tests.locks import somebody_waits
@@ -62,6 +68,24 @@ def test_a_body_without_memory_is_a_failure_and_leaves_its_process_well(
     assert effects.attempts(poison.id) == [("failed", True)] * 2
     assert [each.pid for each in worker.children()] == [child]
     os.kill(child, 0)
+
+
+@pytest.mark.parametrize(("harm", "outcome"), [("limit", "timed out"), ("kill", "child lost")])
+def test_a_statement_that_hangs_gives_up_its_locks_with_its_body(
+    system: System, effects: Effects, harm: str, outcome: str
+) -> None:
+    """PostgreSQL does not notice by itself that nobody waits for it any more."""
+    effects.ask("INSERT INTO purchase (name) VALUES ('wanted')")
+    system.relay()
+    worker = system.worker(concurrency=1)
+    job = hang_in_postgresql_once.delay("wanted")
+    if harm == "kill":
+        hangs = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+        wait_until(lambda: effects.ask(hangs), "the statement")
+        worker.children()[0].kill()
+    effects.wait_for_end()
+    assert effects.attempts(job.id) == [(outcome, True)]
+    assert effects.states == {"succeeded": 1}
 
 
 def test_a_worker_runs_no_second_suspect_even_if_both_are_claimed_at_once(
