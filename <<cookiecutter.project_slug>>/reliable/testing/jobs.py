@@ -14,11 +14,16 @@ from reliable.testing.waiting import wait_until
 
 
 @durable_task(queue="default")
-def note(name: str, seconds: float = 0.0) -> str:
-    """Note that it ran, and take so long; nothing in the database."""
+def note(name: str) -> str:
+    """Note that it ran."""
     here().record("note", name)
-    time.sleep(seconds)
     return name
+
+
+@durable_task(queue="default")
+def rest(name: str, seconds: float) -> None:
+    """Take so long, and do nothing in the database."""
+    time.sleep(seconds)
 
 
 @durable_task(queue="default", max_attempts=2, backoff=0, secret=["password"])

@@ -9,7 +9,7 @@ import pytest
 
 from reliable.jobs import enqueue_together, operations
 from reliable.testing.effects import Effects
-from reliable.testing.jobs import effect, effect_at, note, work_until
+from reliable.testing.jobs import effect, effect_at, rest, work_until
 from reliable.testing.system import System
 from reliable.testing.waiting import wait_until
 
@@ -88,7 +88,7 @@ def test_many_claims_at_once_fill_a_limit_and_none_exceeds_it(
     assert most_at_once(effects) == 5
 
 
-@pytest.mark.parametrize("task", [effect, note], ids=["effect", "none"])
+@pytest.mark.parametrize("task", [effect, rest], ids=lambda task: task.__name__)
 def test_a_freed_place_is_filled_at_once(system: System, effects: Effects, task: Any) -> None:
     """Also by the end of a body that did nothing in the database, which has no transaction."""
     operations.limit("default", limit=1, by="ada")
