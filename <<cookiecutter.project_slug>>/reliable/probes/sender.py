@@ -60,7 +60,7 @@ class Sender:
         if target.outstanding and target.sent_ago is not None:
             patience = critical * (_GIVEN_UP if waiting else _EXPIRES)
             if not waiting and not target.lost_in_row and _nobody_has_it(target, picture):
-                patience = warn
+                patience = warn / 2  # so that the next answers before this one is late
             if target.sent_ago <= patience:
                 self.session.rows(sql.WAITING, {"id": target.id, "waiting": waiting})
                 return

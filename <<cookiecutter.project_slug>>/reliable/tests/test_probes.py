@@ -104,6 +104,24 @@ def test_a_probe_that_is_in_no_list_any_more_is_lost_and_repeated(system: System
     assert Target.objects.get(name="mail").lost_in_row == 0
 
 
+@pytest.mark.parametrize(("after", "lost"), [(10, 0), (20, 1)])
+def test_a_probe_that_no_worker_has_is_repeated_before_it_is_late(
+    system: System, after: float, lost: int
+) -> None:
+    """As after a restart of the broker, which is no reason to wake somebody."""
+    beat.tick()
+    Target.objects.create(
+        kind="worker",
+        name="mail-a@here",
+        report={"queues": ["mail"], "reading": ["mail"], "slots": 2},
+        seen_at=_from_now(0),
+    )
+    system.servers.broker.flush(system.broker_database)
+    _age("mail", seconds=after)  # warn is 30
+    beat.tick()
+    assert Target.objects.get(name="mail").lost == lost
+
+
 @override_settings(QUEUES={"default": declared()["default"]})
 def test_a_queue_that_is_no_longer_declared_is_no_longer_watched(system: System) -> None:
     Target.objects.create(kind="queue", name="gone", waiting=3)
