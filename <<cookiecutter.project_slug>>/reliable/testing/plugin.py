@@ -4,6 +4,7 @@ It gives a run its own PostgreSQL, broker and cache, started when the first test
 fixture `system` for tests with real processes. A process that outlives its test fails that test.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -61,8 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "browser: pages in a real Chromium; `make browser` runs them",
     )
-    # As Ctrl-C: fixtures end what they started. By default TERM would leave all of it running.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: fixtures end what they started. By default these would leave all of it running.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    # pytest comes to no end where nobody reads what it says: `make test | head`.
+    atexit.register(_leave_nothing, config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -99,7 +104,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    _leave_nothing(config)
+
+
+def _leave_nothing(config: pytest.Config) -> None:
+    """Once; the second time there is nothing left."""
     if servers := config.stash.get(_servers, None):
+        del config.stash[_servers]
         servers.stop()
     if directory := config.stash.get(_run_directory, None):
         shutil.rmtree(directory, ignore_errors=True)

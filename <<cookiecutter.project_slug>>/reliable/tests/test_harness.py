@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -144,35 +145,68 @@ def test_a_process_left_over_fails_the_test_that_left_it_and_is_killed(tmp_path:
     assert "test_that_leaves_a_process" in output.split("short test summary")[-1]
 
 
-def test_servers_end_with_a_run_that_is_terminated(tmp_path: Path) -> None:
-    code = """\
+@pytest.mark.parametrize("sent", ["SIGTERM", "SIGHUP"])
+def test_servers_end_with_a_run_that_is_terminated(tmp_path: Path, sent: str) -> None:
+    code = f"""\
         import os, signal
 
         def test_that_is_interrupted(system):
             system.worker()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.{sent})
         """
     output, status = _pytest(tmp_path, code)
     assert status == pytest.ExitCode.INTERRUPTED, output
 
 
-def _pytest(directory: Path, code: str) -> tuple[str, int]:
-    """Run tests in a pytest of their own; nothing of it may remain, files or processes."""
+def test_servers_end_with_a_run_that_cannot_say_that_it_is_terminated(tmp_path: Path) -> None:
+    """As `make test | less`, when its reader goes first."""
+    code = """\
+        import pathlib, time
+
+        def test_that_nobody_reads(system):
+            system.worker()
+            (pathlib.Path(__file__).parent / "begun").touch()
+            time.sleep(60)
+        """
+    command, environment = _prepared(tmp_path, code)
+    read, write = os.pipe()
+    run = subprocess.Popen(
+        command,
+        stdout=write,
+        stderr=write,
+        env=environment,
+        cwd=settings.SUPERVISOR["directory"],
+    )
+    os.close(write)
+    try:
+        wait_until((tmp_path / "begun").exists, "its test", timeout=30)
+    finally:
+        os.close(read)
+        run.terminate()
+        run.wait(timeout=60)
+    _assert_nothing_is_left(tmp_path)
+
+
+def _prepared(directory: Path, code: str) -> tuple[list[str], dict[str, str]]:
+    """The command of a pytest for tests of its own, and its environment."""
     temporary = directory / "tmp"
     temporary.mkdir()
     (directory / "test_inner.py").write_text(textwrap.dedent(code))
+    command = [
+        *(sys.executable, "-m", "pytest", str(directory), "-p", "no:cacheprovider"),
+        *("--rootdir", str(directory)),
+        *("-c", str(settings.SUPERVISOR["directory"] / "pyproject.toml")),
+    ]
+    return command, {**os.environ, "TMPDIR": str(temporary)}
+
+
+def _pytest(directory: Path, code: str) -> tuple[str, int]:
+    """Run tests in a pytest of their own; nothing of it may remain, files or processes."""
+    command, environment = _prepared(directory, code)
     run = Process(
         "pytest",
-        [
-            *(sys.executable, "-m", "pytest", str(directory), "-p", "no:cacheprovider"),
-            *(
-                "--rootdir",
-                str(directory),
-                "-c",
-                str(settings.SUPERVISOR["directory"] / "pyproject.toml"),
-            ),
-        ],
-        environment={**os.environ, "TMPDIR": str(temporary)},
+        command,
+        environment=environment,
         directory=settings.SUPERVISOR["directory"],
         log=directory / "log",
     ).start()
@@ -180,11 +214,15 @@ def _pytest(directory: Path, code: str) -> tuple[str, int]:
         status = run.wait(timeout=60)
     finally:
         run.end()
-    left = _below(temporary)
+    _assert_nothing_is_left(directory)
+    return run.output, status
+
+
+def _assert_nothing_is_left(directory: Path) -> None:
+    left = _below(directory / "tmp")
     end_all(left)
     assert left == []
-    assert list(temporary.glob("test-*")) == []
-    return run.output, status
+    assert list((directory / "tmp").glob("test-*")) == []
 
 
 def _below(directory: Path) -> list[psutil.Process]:
