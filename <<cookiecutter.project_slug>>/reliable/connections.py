@@ -1,7 +1,8 @@
 """Database connections of workers: kept from task to task, as web processes keep theirs.
 
 Celery's Django fixup closes them before and after each task, although `CONN_MAX_AGE` says
-otherwise: opening one costs more than most tasks.
+otherwise: opening one costs more than most tasks. Kept is none with a transaction that a task has
+left open.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from django.db import connections
 
 
 def keep() -> None:
-    """Let workers close what is broken or too old, and nothing else."""
+    """Let workers close what the next task cannot use, and nothing else."""
     DjangoWorkerFixup.close_database = _between_tasks
 
 

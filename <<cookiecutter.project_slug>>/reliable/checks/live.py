@@ -48,7 +48,7 @@ def _broker(app: Celery, queues: Mapping[str, Any], expected: int | None) -> Ite
             yield from _caches(app, str(info.get("run_id")))
             yield from _workers(app, broker, queues, expected)
     except Exception as error:  # noqa: BLE001 - Redis, kombu and the socket each have their own
-        what = f"The broker does not answer ({said(error, passwords(str(app.conf.broker_url)))})."
+        what = f"The broker does not answer ({reason(error, passwords(str(app.conf.broker_url)))})."
         yield Finding("reliable.W130", "broker", what)
 
 
@@ -84,7 +84,7 @@ def _caches(app: Celery, broker: str) -> Iterator[Finding]:
             with Redis.from_url(location, **limits, retry=Retry(NoBackoff(), 0)) as cache:
                 info: Any = cache.info("server")
         except RedisError as error:
-            what = f"The cache {alias!r} does not answer ({said(error, passwords(location))})."
+            what = f"The cache {alias!r} does not answer ({reason(error, passwords(location))})."
             yield Finding("reliable.W130", f"CACHES[{alias!r}]", what)
             continue
         if info.get("run_id") == broker:
@@ -102,7 +102,7 @@ def _postgresql() -> Iterator[Finding]:
             version, now = cursor.fetchone()
     except DatabaseError as error:
         password = connection.settings_dict["PASSWORD"]
-        what = f"The database does not answer ({said(error, [password])})."
+        what = f"The database does not answer ({reason(error, [password])})."
         yield Finding("reliable.W130", "database", what)
         return
     yield from judge_postgresql(version)
@@ -150,7 +150,7 @@ def _workers(
         yield Finding("reliable.W101", "workers", f"Workers differ in visibility_timeout: {said}.")
 
 
-def said(error: Exception, secrets: list[str]) -> str:
+def reason(error: Exception, secrets: list[str]) -> str:
     """The error on one line: a wrong password, a refused certificate and a dead host differ."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {without_secrets(text, filter(None, secrets))}"

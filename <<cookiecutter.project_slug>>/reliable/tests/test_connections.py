@@ -15,7 +15,7 @@ def test_what_follows_a_task_that_a_time_limit_ended_within_a_block_is_committed
         add_effect.delay(f"task {number}")
     wait_until(lambda: len(system.events.of("end")) == 2, "the tasks")
     assert effects.names == ["task 0", "task 1"]
-    assert worker.output.count("SoftTimeLimitExceeded") >= 1
+    worker.wait_for_output("SoftTimeLimitExceeded")
 
 
 def test_a_worker_keeps_its_connection_from_task_to_task(system: System, effects: Effects) -> None:

@@ -103,7 +103,7 @@ def test_why_a_server_does_not_answer_is_told_without_its_password(system: Syste
 
 def test_an_error_that_quotes_an_address_is_told_without_the_password() -> None:
     url = "redis://:s3+cret@broker.example.com/0"
-    said = live.said(ValueError(f"cannot\n  read {url}"), passwords(url))
+    said = live.reason(ValueError(f"cannot\n  read {url}"), passwords(url))
 
     assert said == "ValueError: cannot read redis://:[redacted]@broker.example.com/0"
 
